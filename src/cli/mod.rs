@@ -1,0 +1,73 @@
+//! Words in, words out: the command line. The only module that prints.
+
+pub mod commands;
+mod output;
+
+pub use output::Output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Audio classification from a folder of labelled sounds to a served, honest classifier.
+#[derive(Debug, Parser)]
+#[command(name = "oido", version, about, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print machine-readable JSON lines on stdout instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress and no remarks on stderr; errors still appear.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prepare a manifest from a folder or data set.
+    Prepare(commands::prepare::Args),
+}
+
+/// How a command ended; see the table in DESIGN §4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done.
+    Done,
+    /// 1: a negative answer (a leak found, a check failed).
+    Negative,
+    /// 3: done, with bad inputs listed.
+    BadInputs,
+    /// 4: permanent failure (bad bundle or configuration).
+    Permanent,
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Negative => 1,
+            Self::BadInputs => 3,
+            Self::Permanent => 4,
+        }
+    }
+}
+
+/// Parses the command line, runs it and maps the outcome to an exit code (2: could not run).
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json, cli.quiet);
+    let result = match cli.command {
+        Command::Prepare(args) => commands::prepare::run(&args, &output),
+    };
+    match result {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) => {
+            output.error(&error);
+            // A configuration or bundle that can never work is told apart from a failure to run.
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Everything that reaches the terminal: stdout is data, stderr is talk.
+
+use std::io::{IsTerminal, Write};
+
+/// Where a command writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+impl Output {
+    /// `json`: data as JSON lines; `quiet`: no talk.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
+    }
+
+    /// Whether data must be JSON lines.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether a progress bar may be drawn.
+    pub fn progress(&self) -> bool {
+        !self.quiet && !self.json && std::io::stderr().is_terminal()
+    }
+
+    /// Writes data to stdout. A reader that went away (`| head`) ends the program quietly.
+    pub fn data(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+            #[expect(clippy::exit, reason = "nobody reads stdout any more")]
+            std::process::exit(0);
+        }
+    }
+
+    /// Writes one JSON line to stdout.
+    pub fn json_line(&self, value: &serde_json::Value) {
+        self.data(&value.to_string());
+    }
+
+    /// Writes a remark to stderr.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+
+    /// Writes a warning to stderr, also when quiet.
+    pub fn warn(&self, text: &str) {
+        let _ = writeln!(std::io::stderr(), "warning: {text}");
+    }
+
+    /// Writes an error with its causes as one sentence.
+    pub fn error(&self, error: &anyhow::Error) {
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    }
+}

@@ -1,0 +1,84 @@
+//! From scores to a decision: the best label, or "indeterminate" when no score is high enough.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::ConfigError;
+
+/// Recipe section `[decision]`; stored in the bundle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecisionConfig {
+    /// A best score below this gives [`DecisionConfig::indeterminate`]. Range 0 to 1, default 0.6.
+    /// A score equal to the threshold is accepted.
+    pub threshold: f32,
+    /// The word printed instead of a label. Default `indeterminate`; the original project said `indeterminado`.
+    pub indeterminate: String,
+}
+
+impl Default for DecisionConfig {
+    fn default() -> Self {
+        Self { threshold: 0.6, indeterminate: "indeterminate".to_owned() }
+    }
+}
+
+impl DecisionConfig {
+    /// Refuses a threshold outside 0..=1 and an empty word.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !(0.0..=1.0).contains(&self.threshold) {
+            return Err(ConfigError::field(
+                "decision.threshold",
+                format!("{} is not a probability; give a number from 0 to 1", self.threshold),
+            ));
+        }
+        if self.indeterminate.trim().is_empty() {
+            return Err(ConfigError::field("decision.indeterminate", "the word is empty"));
+        }
+        Ok(())
+    }
+
+    /// Index of the best score, and whether it reaches the threshold. Ties go to the lower index.
+    /// `None` when `scores` is empty.
+    pub fn decide(&self, scores: &[f32]) -> Option<Decision> {
+        let (index, &score) =
+            scores.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best })?;
+        Some(Decision { index, score, indeterminate: score < self.threshold })
+    }
+}
+
+/// The outcome of [`DecisionConfig::decide`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decision {
+    /// Index of the best label, also when the decision is indeterminate.
+    pub index: usize,
+    /// Its score.
+    pub score: f32,
+    /// Whether the score is below the threshold.
+    pub indeterminate: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threshold_itself_is_accepted() {
+        let config = DecisionConfig::default();
+        assert!(!config.decide(&[0.6, 0.4]).unwrap().indeterminate);
+        assert!(config.decide(&[0.599, 0.401]).unwrap().indeterminate);
+    }
+
+    #[test]
+    fn ties_go_to_the_lower_index() {
+        assert_eq!(DecisionConfig::default().decide(&[0.1, 0.4, 0.4]).unwrap().index, 1);
+        assert_eq!(DecisionConfig::default().decide(&[]), None);
+    }
+
+    #[test]
+    fn refuses_impossible_values() {
+        for threshold in [-0.1, 1.1, f32::NAN] {
+            let config = DecisionConfig { threshold, ..Default::default() };
+            assert!(config.validate().unwrap_err().to_string().contains("decision.threshold"));
+        }
+        assert!(DecisionConfig { indeterminate: " ".into(), ..Default::default() }.validate().is_err());
+    }
+}

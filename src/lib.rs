@@ -1,0 +1,36 @@
+//! oido: from a folder of labelled sounds to an honest, calibrated, served classifier.
+//!
+//! The modules stand in one line, and each uses only what stands to its left
+//! (`tests/integration/architecture.rs` checks it):
+//!
+//! ```text
+//! config, seed, metrics, decision
+//!    ↓
+//!  audio → features → dataset → models → training → evaluation → bundle → serve → cli
+//! ```
+//!
+//! | module | turns |
+//! |---|---|
+//! | [`audio`] | bytes into mono samples at one rate |
+//! | [`features`] | samples into `[bins, frames]`, the only front end there is |
+//! | [`dataset`] | files and labels into batches |
+//! | [`models`] | `[batch, bins, frames]` into logits `[batch, num_classes]` |
+//! | [`training`] | a recipe into a run directory |
+//! | [`evaluation`] | predictions into numbers, tables and plots |
+//! | [`bundle`] | a run into one portable, verified file, and that file into answers |
+//! | [`serve`] | a bundle into an HTTP server |
+//! | [`cli`] | words into all of the above |
+
+pub mod audio;
+pub mod bundle;
+pub mod cli;
+pub mod config;
+pub mod dataset;
+pub mod decision;
+pub mod evaluation;
+pub mod features;
+pub mod metrics;
+pub mod models;
+pub mod seed;
+pub mod serve;
+pub mod training;

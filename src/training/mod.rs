@@ -1,0 +1,13 @@
+//! A recipe → a run directory.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A trained run on disk.
+///
+/// `recipe.toml` (resolved), `labels.json`, `stats.json` ([`crate::features::Stats`]), `results.csv` (one row an epoch),
+/// `checkpoints/`, `weights/{best,last}.safetensors`, `run.json`; evaluation adds `predictions.csv`,
+/// `report.{html,json}`, `confusion_matrix*.{svg,csv}`, `curves.svg`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunDir(pub PathBuf);

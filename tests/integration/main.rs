@@ -1,0 +1,3 @@
+//! Whole-program tests, one binary; a module for each area.
+
+mod support;
