@@ -1,3 +1,4 @@
 //! Whole-program tests, one binary; a module for each area.
 
 mod support;
+mod zoo;

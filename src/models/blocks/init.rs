@@ -1,0 +1,67 @@
+//! Keras' default initial weights, drawn from oido's own seeded streams so that a seed means the same
+//! weights on every device and platform.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// Glorot (Xavier) uniform: `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))` (Glorot & Bengio 2010).
+pub(super) fn glorot_uniform(rng: &mut ChaCha8Rng, len: usize, fan_in: usize, fan_out: usize) -> Vec<f32> {
+    let limit = (6.0 / (fan_in + fan_out) as f64).sqrt() as f32;
+    (0..len).map(|_| rng.random_range(-limit..limit)).collect()
+}
+
+/// A `[rows, cols]` matrix, `rows <= cols`, whose rows are orthonormal (Saxe et al. 2013): Gaussian rows made
+/// orthogonal one after the other (modified Gram-Schmidt, in f64).
+pub(super) fn orthogonal(rng: &mut ChaCha8Rng, rows: usize, cols: usize) -> Vec<f32> {
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(rows);
+    while basis.len() < rows {
+        let mut row: Vec<f64> = (0..cols).map(|_| gaussian(rng)).collect();
+        for done in &basis {
+            let dot: f64 = row.iter().zip(done).map(|(a, b)| a * b).sum();
+            row.iter_mut().zip(done).for_each(|(a, b)| *a -= dot * b);
+        }
+        let norm = row.iter().map(|a| a * a).sum::<f64>().sqrt();
+        // A row that is (almost) a combination of the others is drawn again.
+        if norm > 1e-6 {
+            row.iter_mut().for_each(|a| *a /= norm);
+            basis.push(row);
+        }
+    }
+    basis.into_iter().flatten().map(|a| a as f32).collect()
+}
+
+/// A standard normal draw (Box-Muller).
+fn gaussian(rng: &mut ChaCha8Rng) -> f64 {
+    let u: f64 = 1.0 - rng.random::<f64>();
+    let v: f64 = rng.random();
+    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::{Purpose, Seed};
+
+    #[test]
+    fn glorot_stays_within_its_limit_and_fills_it() {
+        let mut rng = Seed(1).rng(Purpose::Init, 0, 0);
+        let values = glorot_uniform(&mut rng, 10_000, 100, 50);
+        let limit = 0.2_f32;
+        assert!(values.iter().all(|v| v.abs() <= limit));
+        assert!(values.iter().any(|v| *v > 0.19) && values.iter().any(|v| *v < -0.19));
+    }
+
+    #[test]
+    fn orthogonal_rows_are_orthonormal() {
+        let mut rng = Seed(1).rng(Purpose::Init, 0, 0);
+        let (rows, cols) = (16, 64);
+        let m = orthogonal(&mut rng, rows, cols);
+        for i in 0..rows {
+            for j in 0..rows {
+                let dot: f32 = (0..cols).map(|c| m[i * cols + c] * m[j * cols + c]).sum();
+                let expected = if i == j { 1.0 } else { 0.0 };
+                assert!((dot - expected).abs() < 1e-5, "{i},{j}: {dot}");
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Parts shared by several networks.
+
+mod conv_block;
+mod init;
+mod layers;
+mod lstm;
+
+pub use conv_block::{ConvBlock, pooled};
+pub use layers::{BatchNormOptions, batch_norm, conv2d, linear};
+pub use lstm::{Lstm, LstmState};

@@ -1,0 +1,75 @@
+//! `cnn`: four convolution blocks and a dense head on the flattened map.
+
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig, Linear};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::blocks::{BatchNormOptions, ConvBlock, linear, pooled};
+use crate::features::FeatureShape;
+
+/// Channels of each block, and whether batch normalisation follows its ReLU.
+const BLOCKS: [(usize, bool); 4] = [(32, false), (64, true), (128, false), (256, true)];
+
+/// Options of [`Cnn`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CnnConfig {
+    /// Units of the dense layer.
+    pub dense: usize,
+    /// Dropout before the output.
+    pub dropout: f64,
+    /// Batch normalisation.
+    pub batch_norm: BatchNormOptions,
+}
+
+impl Default for CnnConfig {
+    fn default() -> Self {
+        Self { dense: 256, dropout: 0.5, batch_norm: BatchNormOptions::default() }
+    }
+}
+
+/// The convolutional network of the urban-sounds study.
+#[derive(Module, Debug)]
+pub struct Cnn {
+    blocks: Vec<ConvBlock>,
+    dense: Linear,
+    dropout: Dropout,
+    output: Linear,
+}
+
+impl CnnConfig {
+    /// Smallest number of bins and of frames: four poolings by 2.
+    pub const LEAST_INPUT: usize = 1 << BLOCKS.len();
+
+    /// Fresh weights.
+    pub fn init(
+        &self,
+        rng: &mut ChaCha8Rng,
+        input: FeatureShape,
+        num_classes: usize,
+        device: &Device,
+    ) -> Cnn {
+        let blocks = ConvBlock::stack(rng, &BLOCKS, self.batch_norm, device);
+        let flat = BLOCKS[BLOCKS.len() - 1].0
+            * pooled(input.bins, BLOCKS.len())
+            * pooled(input.frames, BLOCKS.len());
+        Cnn {
+            blocks,
+            dense: linear(rng, flat, self.dense, device),
+            dropout: DropoutConfig::new(self.dropout).init(),
+            output: linear(rng, self.dense, num_classes, device),
+        }
+    }
+}
+
+impl Cnn {
+    /// `[batch, bins, frames]` → `[batch, num_classes]`.
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
+        let x = self.blocks.iter().fold(input.unsqueeze_dim::<4>(1), |x, block| block.forward(x));
+        let x = relu(self.dense.forward(x.flatten::<2>(1, 3)));
+        self.output.forward(self.dropout.forward(x))
+    }
+}

@@ -1,0 +1,65 @@
+//! `dense`: the baseline that hears only how loud a spectrogram is on average.
+
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig, Linear};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::blocks::linear;
+
+/// Options of [`Dense`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DenseConfig {
+    /// Units of the hidden layers.
+    pub units: Vec<usize>,
+    /// Dropout after each hidden layer but the last.
+    pub dropout: f64,
+}
+
+impl Default for DenseConfig {
+    fn default() -> Self {
+        Self { units: vec![256, 256, 128, 64], dropout: 0.4 }
+    }
+}
+
+/// Global average of the whole spectrogram (one value) and a stack of dense layers.
+#[derive(Module, Debug)]
+pub struct Dense {
+    hidden: Vec<Linear>,
+    output: Linear,
+    dropout: Dropout,
+}
+
+impl DenseConfig {
+    /// Fresh weights.
+    pub fn init(&self, rng: &mut ChaCha8Rng, num_classes: usize, device: &Device) -> Dense {
+        let mut d_input = 1;
+        let mut hidden = Vec::with_capacity(self.units.len());
+        for &units in &self.units {
+            hidden.push(linear(rng, d_input, units, device));
+            d_input = units;
+        }
+        Dense {
+            hidden,
+            output: linear(rng, d_input, num_classes, device),
+            dropout: DropoutConfig::new(self.dropout).init(),
+        }
+    }
+}
+
+impl Dense {
+    /// `[batch, bins, frames]` → `[batch, num_classes]`.
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
+        let mut x: Tensor<2> = input.flatten::<2>(1, 2).mean_dim(1);
+        for (i, layer) in self.hidden.iter().enumerate() {
+            x = relu(layer.forward(x));
+            if i + 1 < self.hidden.len() {
+                x = self.dropout.forward(x);
+            }
+        }
+        self.output.forward(x)
+    }
+}

@@ -1,0 +1,78 @@
+//! `lstm`: two recurrent layers over the frames of a spectrogram.
+
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig, Linear};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::blocks::{Lstm, linear};
+use crate::features::FeatureShape;
+
+/// Options of [`LstmNet`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LstmConfig {
+    /// Units of the first recurrent layer and of the second.
+    pub units: [usize; 2],
+    /// Units of the dense layer.
+    pub dense: usize,
+    /// Dropout before the output.
+    pub dropout: f64,
+}
+
+impl Default for LstmConfig {
+    fn default() -> Self {
+        Self { units: [128, 64], dense: 128, dropout: 0.3 }
+    }
+}
+
+/// Frames in time order, each a vector of `bins` values; the state after the last frame is classified.
+///
+/// The published code reshaped `[bins, frames]` to `[frames, bins]` without transposing, which scrambles time;
+/// here it is transposed.
+#[derive(Module, Debug)]
+pub struct LstmNet {
+    lstm1: Lstm,
+    lstm2: Lstm,
+    dense: Linear,
+    dropout: Dropout,
+    output: Linear,
+}
+
+impl LstmConfig {
+    /// Fresh weights.
+    pub fn init(
+        &self,
+        rng: &mut ChaCha8Rng,
+        input: FeatureShape,
+        num_classes: usize,
+        device: &Device,
+    ) -> LstmNet {
+        let [first, second] = self.units;
+        LstmNet {
+            lstm1: Lstm::new(rng, input.bins, first, device),
+            lstm2: Lstm::new(rng, first, second, device),
+            dense: linear(rng, second, self.dense, device),
+            dropout: DropoutConfig::new(self.dropout).init(),
+            output: linear(rng, self.dense, num_classes, device),
+        }
+    }
+}
+
+impl LstmNet {
+    /// `[batch, bins, frames]` → `[batch, num_classes]`.
+    pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
+        let [batch, _, frames] = input.dims();
+        let device = input.device();
+        let mut first = self.lstm1.start(batch, &device);
+        let mut second = self.lstm2.start(batch, &device);
+        for t in 0..frames {
+            first = self.lstm1.step(input.clone().narrow(2, t, 1).squeeze_dim::<2>(2), first);
+            second = self.lstm2.step(first.hidden.clone(), second);
+        }
+        let x = relu(self.dense.forward(second.hidden));
+        self.output.forward(self.dropout.forward(x))
+    }
+}

@@ -1,0 +1,149 @@
+//! Weights by name, as safetensors: data only, so opening a file never runs code.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Tensor, TensorData};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::{Error, Model};
+
+/// How many numbers a network carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParameterCount {
+    /// Everything that is stored, as Keras counts: batch-norm moving mean and variance included.
+    pub total: usize,
+    /// What the optimiser changes, as PyTorch counts.
+    pub trainable: usize,
+}
+
+impl Model {
+    /// Counts the network's numbers.
+    pub fn count_parameters(&self) -> ParameterCount {
+        let mut tensors = Collect::default();
+        self.visit(&mut tensors);
+        let count = |trainable_only: bool| {
+            let keep = |name: &String| !(trainable_only && name.contains(".running_"));
+            tensors.found.iter().filter(|(name, _)| keep(name)).map(|(_, data)| data.num_elements()).sum()
+        };
+        ParameterCount { total: count(false), trainable: count(true) }
+    }
+
+    /// The weights as safetensors, names sorted: equal weights give equal bytes.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>, Error> {
+        let mut tensors = Collect::default();
+        self.visit(&mut tensors);
+        let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+            .found
+            .into_iter()
+            .map(|(name, data)| {
+                let shape = data.shape().to_vec();
+                let bytes = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
+                (name, shape, bytes)
+            })
+            .collect();
+        let views = tensors
+            .iter()
+            .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+            .collect::<Result<Vec<_>, Error>>()?;
+        Ok(safetensors::serialize(views, None)?)
+    }
+
+    /// The same network with the weights of a safetensors file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Safetensors`] when the bytes are damaged; [`Error::Weights`] naming every tensor that is missing,
+    /// unknown, of another shape or not f32.
+    pub fn load_safetensors(self, bytes: &[u8]) -> Result<Self, Error> {
+        let file = SafeTensors::deserialize(bytes)?;
+        let mut load = Load { path: Path::default(), tensors: BTreeMap::new(), problems: Vec::new() };
+        for (name, view) in file.tensors() {
+            if view.dtype() == Dtype::F32 {
+                load.tensors.insert(name, (view.shape().to_vec(), floats(view.data())));
+            } else {
+                load.problems.push(format!("{name} is {:?}, not F32", view.dtype()));
+            }
+        }
+        let model = self.map(&mut load);
+        load.problems.extend(load.tensors.keys().map(|name| format!("{name} is unknown")));
+        if load.problems.is_empty() { Ok(model) } else { Err(Error::Weights(load.problems.join("; "))) }
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+/// Where in the network a traversal is. The enum's own level is left out, so names start at the layer.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn enter(&mut self, name: &str, container_type: &str) {
+        self.0.push(if container_type.starts_with("Enum:Model") { String::new() } else { name.to_owned() });
+    }
+
+    fn exit(&mut self) {
+        self.0.pop();
+    }
+
+    fn name(&self) -> String {
+        self.0.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(".")
+    }
+}
+
+#[derive(Default)]
+struct Collect {
+    path: Path,
+    found: BTreeMap<String, TensorData>,
+}
+
+impl ModuleVisitor for Collect {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.found.insert(self.path.name(), param.val().into_data().convert_dtype(DType::F32));
+    }
+}
+
+struct Load {
+    path: Path,
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    problems: Vec<String>,
+}
+
+impl ModuleMapper for Load {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.name();
+        let expected = param.lazy_shape().to_vec();
+        match self.tensors.remove(&name) {
+            None => self.problems.push(format!("{name} is missing")),
+            Some((shape, _)) if shape != expected => {
+                self.problems.push(format!("{name} has shape {shape:?}, the model wants {expected:?}"));
+            }
+            Some((shape, values)) => {
+                let device = param.lazy_device();
+                let id = param.id;
+                let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
+                return param.transform_for_load(tensor, id);
+            }
+        }
+        param
+    }
+}
