@@ -18,7 +18,7 @@ pub enum Split {
 }
 
 /// One clip.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Entry {
     /// File, relative to the manifest's folder or absolute.
     pub path: PathBuf,

@@ -1,0 +1,243 @@
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use sha2::{Digest, Sha256};
+
+use super::{Entry, Error};
+use crate::features::{FeatureShape, Features};
+
+/// First bytes of every entry on disk; the last one is the version of the layout.
+const MAGIC: &[u8; 8] = b"OIDOFEA\x01";
+/// Magic, bins, frames, digest.
+const HEADER: usize = 8 + 4 + 4 + 32;
+
+/// Features that were extracted before: of the same file, the same part of it and the same front end.
+///
+/// What is kept are the features *before* standardisation, bit for bit, so one cache serves every fold.
+/// A clip is recognised by a sha256 over its absolute path, its size and time of modification (in
+/// nanoseconds), its start and duration, and the fingerprint of the front end. Hashing the content
+/// instead would cost a read of the whole corpus in each run; the price of the usual trade is that a file
+/// rewritten with the same length *and* the same time stamp goes unnoticed.
+///
+/// A cache can never change a result and never fail a run: an entry that is damaged, truncated or of
+/// another shape is a miss and is replaced, and an entry that cannot be written is left out.
+#[derive(Debug)]
+pub struct FeatureCache {
+    store: Store,
+}
+
+#[derive(Debug)]
+enum Store {
+    Memory { max_bytes: usize, kept: Mutex<Kept> },
+    Disk { folder: PathBuf },
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: usize,
+    features: HashMap<Key, Features>,
+}
+
+impl FeatureCache {
+    /// Keeps features in memory until `max_bytes` are used; later clips are not kept. (Nothing is evicted:
+    /// in shuffled epochs every clip is equally likely to be wanted next.)
+    pub fn in_memory(max_bytes: usize) -> Self {
+        Self { store: Store::Memory { max_bytes, kept: Mutex::default() } }
+    }
+
+    /// Keeps features as one small file a clip in `folder`, which is made if needed. Several processes may
+    /// share a folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the folder cannot be made.
+    pub fn on_disk(folder: impl Into<PathBuf>) -> Result<Self, Error> {
+        let folder = folder.into();
+        std::fs::create_dir_all(&folder).map_err(|source| Error::Io {
+            path: folder.clone(),
+            action: "make the folder of the feature cache",
+            source,
+        })?;
+        Ok(Self { store: Store::Disk { folder } })
+    }
+
+    /// The features under `key`, if they are there, whole and of the shape `shape`.
+    pub(super) fn get(&self, key: &Key, shape: FeatureShape) -> Option<Features> {
+        let found = match &self.store {
+            Store::Memory { kept, .. } => lock(kept).features.get(key).cloned(),
+            Store::Disk { folder } => {
+                std::fs::read(key.file(folder)).ok().and_then(|bytes| decode(key, &bytes))
+            }
+        };
+        found.filter(|features| features.shape == shape)
+    }
+
+    /// Keeps `features` under `key`.
+    pub(super) fn put(&self, key: &Key, features: &Features) {
+        match &self.store {
+            Store::Memory { max_bytes, kept } => {
+                let size = size_of_val(features.values.as_slice());
+                let mut kept = lock(kept);
+                if kept.bytes + size <= *max_bytes && kept.features.insert(*key, features.clone()).is_none() {
+                    kept.bytes += size;
+                }
+            }
+            Store::Disk { folder } => {
+                if let Err(error) = write_atomically(folder, &key.file(folder), &encode(key, features)) {
+                    tracing::warn!("{}: cannot keep features: {error}", folder.display());
+                }
+            }
+        }
+    }
+}
+
+/// What identifies the features of one clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key([u8; 32]);
+
+impl Key {
+    /// The key of `entry`, whose file is `path`, under the front end `front_end`; nothing when the file
+    /// cannot be found (reading it will then say why).
+    pub(super) fn new(front_end: &[u8; 32], path: &Path, entry: &Entry) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        let path = std::path::absolute(path).ok()?;
+        let seconds = |value: Option<f64>| value.map_or([0xff; 8], f64::to_le_bytes);
+        let mut hash = Sha256::new();
+        hash.update(front_end);
+        hash.update(metadata.len().to_le_bytes());
+        hash.update(modified.to_le_bytes());
+        hash.update(seconds(entry.start));
+        hash.update(seconds(entry.duration));
+        hash.update(path.as_os_str().as_encoded_bytes());
+        Some(Self(hash.finalize().into()))
+    }
+
+    fn file(&self, folder: &Path) -> PathBuf {
+        let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        folder.join(format!("{hex}.features"))
+    }
+}
+
+/// Layout on disk, all numbers little-endian: magic, bins u32, frames u32, sha256 of (key, bins, frames,
+/// values), values f32.
+fn encode(key: &Key, features: &Features) -> Vec<u8> {
+    let shape = shape_bytes(features.shape);
+    let values: Vec<u8> = features.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    [MAGIC.as_slice(), &shape, &digest(key, &shape, &values), &values].concat()
+}
+
+fn decode(key: &Key, bytes: &[u8]) -> Option<Features> {
+    let (header, values) = bytes.split_at_checked(HEADER)?;
+    let (magic, rest) = header.split_at(8);
+    let (shape, expected) = rest.split_at(8);
+    if magic != MAGIC || digest(key, shape, values) != *expected {
+        return None;
+    }
+    let (bins, frames) = shape.split_at(4);
+    let number = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize);
+    let shape = FeatureShape { bins: number(bins)?, frames: number(frames)? };
+    let values: Vec<f32> = values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
+    (values.len() == shape.bins * shape.frames).then_some(Features { shape, values })
+}
+
+fn shape_bytes(shape: FeatureShape) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&(shape.bins as u32).to_le_bytes());
+    bytes[4..].copy_from_slice(&(shape.frames as u32).to_le_bytes());
+    bytes
+}
+
+fn digest(key: &Key, shape: &[u8], values: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(key.0).chain_update(shape).chain_update(values).finalize().into()
+}
+
+/// A reader sees the old file, no file, or the whole new file.
+fn write_atomically(folder: &Path, target: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(target)?;
+    Ok(())
+}
+
+/// A panic elsewhere cannot leave the map half written, so a poisoned lock is still good.
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: FeatureShape = FeatureShape { bins: 2, frames: 3 };
+
+    fn key(byte: u8) -> Key {
+        Key([byte; 32])
+    }
+
+    fn features() -> Features {
+        Features { shape: SHAPE, values: vec![-80.0, 0.1, f32::MIN_POSITIVE, -0.0, 3.5e-12, 1.0] }
+    }
+
+    fn bits(features: &Features) -> Vec<u32> {
+        features.values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn gives_back_every_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        for cache in [FeatureCache::in_memory(1000), FeatureCache::on_disk(folder.path()).unwrap()] {
+            assert!(cache.get(&key(1), SHAPE).is_none());
+            cache.put(&key(1), &features());
+            assert_eq!(bits(&cache.get(&key(1), SHAPE).unwrap()), bits(&features()));
+            assert!(cache.get(&key(2), SHAPE).is_none());
+            assert!(cache.get(&key(1), FeatureShape { bins: 3, frames: 2 }).is_none());
+        }
+    }
+
+    #[test]
+    fn memory_stops_at_its_cap() {
+        let cache = FeatureCache::in_memory(2 * 6 * 4);
+        for byte in 1..=3 {
+            cache.put(&key(byte), &features());
+            cache.put(&key(byte), &features());
+        }
+        assert!(cache.get(&key(1), SHAPE).is_some() && cache.get(&key(2), SHAPE).is_some());
+        assert!(cache.get(&key(3), SHAPE).is_none());
+    }
+
+    #[test]
+    fn an_entry_with_any_damaged_byte_is_a_miss() {
+        let whole = encode(&key(1), &features());
+        assert!(decode(&key(1), &whole).is_some());
+        assert!(decode(&key(2), &whole).is_none(), "an entry under a wrong name must not be trusted");
+        for position in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[position] ^= 0x10;
+            assert!(decode(&key(1), &damaged).is_none(), "byte {position}");
+            assert!(decode(&key(1), &whole[..position]).is_none(), "cut at {position}");
+        }
+    }
+
+    #[test]
+    fn the_key_depends_on_file_part_and_front_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wav");
+        std::fs::write(&path, b"1234").unwrap();
+        let entry = |start, duration| Entry { start, duration, ..Entry::default() };
+        let base = Key::new(&[0; 32], &path, &entry(None, None)).unwrap();
+        assert_eq!(Key::new(&[0; 32], &path, &entry(None, None)), Some(base));
+        assert_ne!(Key::new(&[1; 32], &path, &entry(None, None)), Some(base));
+        assert_ne!(Key::new(&[0; 32], &path, &entry(Some(1.0), None)), Some(base));
+        assert_ne!(Key::new(&[0; 32], &path, &entry(None, Some(1.0))), Some(base));
+        std::fs::write(&path, b"12345").unwrap();
+        assert_ne!(Key::new(&[0; 32], &path, &entry(None, None)), Some(base));
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        let before = Key::new(&[0; 32], &path, &entry(None, None));
+        file.set_modified(UNIX_EPOCH + std::time::Duration::from_nanos(5)).unwrap();
+        assert_ne!(Key::new(&[0; 32], &path, &entry(None, None)), before);
+        assert_eq!(Key::new(&[0; 32], &folder.path().join("none.wav"), &entry(None, None)), None);
+    }
+}

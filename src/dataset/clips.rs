@@ -1,0 +1,261 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::cache::{FeatureCache, Key};
+use super::{Batch, Entry, Error, Labels, Manifest};
+use crate::audio::{self, Limits, Source};
+use crate::features::{Extractor, FeatureShape, Features, Stats};
+use crate::seed::{Purpose, Seed};
+
+/// Clips of a manifest, chosen by index, that give features `[bins, frames]` and targets `[num_classes]`.
+///
+/// Everything is a pure function of the clip: neither threads nor the cache change a bit.
+#[derive(Debug, Clone)]
+pub struct ClipSet {
+    manifest: Arc<Manifest>,
+    indices: Vec<usize>,
+    /// For each clip, the class indices of its labels.
+    classes: Vec<Vec<usize>>,
+    num_classes: usize,
+    extractor: Arc<Extractor>,
+    stats: Option<Stats>,
+    cache: Option<Arc<FeatureCache>>,
+    /// Fingerprint of the front end, for the cache.
+    front_end: [u8; 32],
+}
+
+/// A clip that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadClip {
+    /// The file as the manifest names it.
+    pub path: PathBuf,
+    /// One sentence.
+    pub reason: String,
+}
+
+impl ClipSet {
+    /// The clips `manifest.entries[i]` for every `i` of `indices`, in that order.
+    ///
+    /// `extractor` must not standardise; see [`ClipSet::with_stats`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownLabel`] naming the first clip with a label that is not in `labels`.
+    ///
+    /// # Panics
+    /// When an index is outside the manifest, which is a mistake of the caller.
+    pub fn new(
+        manifest: Arc<Manifest>,
+        indices: Vec<usize>,
+        labels: Arc<Labels>,
+        extractor: Arc<Extractor>,
+        cache: Option<Arc<FeatureCache>>,
+    ) -> Result<Self, Error> {
+        let classes = indices
+            .iter()
+            .map(|&index| class_indices(&manifest.entries[index], &labels))
+            .collect::<Result<_, _>>()?;
+        let front_end = fingerprint(&extractor);
+        let num_classes = labels.len();
+        Ok(Self { manifest, indices, classes, num_classes, extractor, stats: None, cache, front_end })
+    }
+
+    /// The same clips with features standardised to `(x - mean) / std`.
+    pub fn with_stats(mut self, stats: Stats) -> Self {
+        self.stats = Some(stats);
+        self
+    }
+
+    /// Number of clips.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there is no clip.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// For each clip, its index in the manifest.
+    pub fn indices(&self) -> &[usize] {
+        &self.indices
+    }
+
+    /// The `i`-th clip of this set.
+    pub fn entry(&self, i: usize) -> &Entry {
+        &self.manifest.entries[self.indices[i]]
+    }
+
+    /// Shape of the features of every clip.
+    pub fn shape(&self) -> FeatureShape {
+        self.extractor.shape()
+    }
+
+    /// Length of every target.
+    pub fn num_classes(&self) -> usize {
+        self.num_classes
+    }
+
+    /// Target of the `i`-th clip: 1 for each of its labels, else 0.
+    pub fn target(&self, i: usize) -> Vec<f32> {
+        let mut target = vec![0.0; self.num_classes];
+        for &class in &self.classes[i] {
+            target[class] = 1.0;
+        }
+        target
+    }
+
+    /// Features of the `i`-th clip, from the cache or by decoding it.
+    ///
+    /// # Errors
+    /// [`Error::Audio`] naming the file, when it cannot be decoded.
+    pub fn features(&self, i: usize) -> Result<Features, Error> {
+        let mut features = self.raw_features(i)?;
+        if let Some(stats) = self.stats {
+            for value in &mut features.values {
+                *value = (*value - stats.mean) / stats.std;
+            }
+        }
+        Ok(features)
+    }
+
+    /// The clips at `positions`, stacked in that order; decoded in parallel.
+    ///
+    /// # Errors
+    /// That of the first clip, in the order of `positions`, that cannot be used.
+    pub fn batch(&self, positions: &[usize]) -> Result<Batch, Error> {
+        let FeatureShape { bins, frames } = self.shape();
+        let features: Vec<_> = positions.par_iter().map(|&i| self.features(i)).collect();
+        let mut inputs = Vec::with_capacity(positions.len() * bins * frames);
+        for features in features {
+            inputs.extend_from_slice(&features?.values);
+        }
+        Ok(Batch {
+            clips: positions.to_vec(),
+            inputs,
+            targets: positions.iter().flat_map(|&i| self.target(i)).collect(),
+            shape: [positions.len(), bins, frames],
+        })
+    }
+
+    /// One mean and one standard deviation over all values of all clips before standardisation.
+    ///
+    /// Clips are read in parallel; their sums are added in the order of the clips, so the number of
+    /// threads does not change the result.
+    ///
+    /// # Errors
+    /// That of the first clip that cannot be decoded.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let clips: Vec<_> = (0..self.len()).into_par_iter().map(|i| self.clip_stats(i)).collect();
+        let mut total = StatsAccumulator::default();
+        for clip in clips {
+            total.merge(&clip?);
+        }
+        Ok(total.finish())
+    }
+
+    /// Decodes and extracts every clip once, in parallel, and reports those that cannot be used, in order.
+    /// `progress` is called, from any thread, with the number of clips done so far. This fills the cache.
+    pub fn check(&self, progress: &(dyn Fn(usize) + Sync)) -> Vec<BadClip> {
+        let done = AtomicUsize::new(0);
+        let check = |i: usize| {
+            let result = self.raw_features(i);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            let reason = result.err()?.to_string();
+            Some(BadClip { path: self.entry(i).path.clone(), reason })
+        };
+        let checked: Vec<_> = (0..self.len()).into_par_iter().map(check).collect();
+        checked.into_iter().flatten().collect()
+    }
+
+    fn clip_stats(&self, i: usize) -> Result<StatsAccumulator, Error> {
+        let mut stats = StatsAccumulator::default();
+        stats.add(&self.raw_features(i)?.values);
+        Ok(stats)
+    }
+
+    /// Features before standardisation.
+    fn raw_features(&self, i: usize) -> Result<Features, Error> {
+        let entry = self.entry(i);
+        let path = self.manifest.root.join(&entry.path);
+        let Some(cache) = &self.cache else { return self.extract(&path, entry) };
+        let Some(key) = Key::new(&self.front_end, &path, entry) else { return self.extract(&path, entry) };
+        if let Some(features) = cache.get(&key, self.shape()) {
+            return Ok(features);
+        }
+        let features = self.extract(&path, entry)?;
+        cache.put(&key, &features);
+        Ok(features)
+    }
+
+    fn extract(&self, path: &Path, entry: &Entry) -> Result<Features, Error> {
+        let (source, rate, limits) = (Source::Path(path), self.extractor.sample_rate(), Limits::default());
+        let waveform = match (entry.start, entry.duration) {
+            (None, None) => audio::load(&source, rate, &limits)?,
+            (start, duration) => audio::load_range(&source, start, duration, rate, &limits)?,
+        };
+        Ok(self.extractor.extract(&waveform.samples))
+    }
+}
+
+fn class_indices(entry: &Entry, labels: &Labels) -> Result<Vec<usize>, Error> {
+    let class = |label: &String| {
+        labels.index(label).ok_or_else(|| Error::UnknownLabel {
+            path: entry.path.clone(),
+            label: label.clone(),
+            known: labels.names().join(", "),
+        })
+    };
+    entry.labels.iter().map(class).collect()
+}
+
+/// Two front ends with the same fingerprint give the same features: a hash of the program's version, the
+/// settings, and the features of a fixed noise, which also catches a change in the code.
+fn fingerprint(extractor: &Extractor) -> [u8; 32] {
+    use rand::RngExt;
+    let mut rng = Seed(0).rng(Purpose::Synth, 0, 0);
+    let noise: Vec<f32> = (0..4096).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let probe = extractor.extract(&noise);
+    let mut hash = Sha256::new();
+    hash.update(env!("CARGO_PKG_VERSION"));
+    hash.update(extractor.sample_rate().to_le_bytes());
+    hash.update((probe.shape.bins as u64).to_le_bytes());
+    for value in probe.values {
+        hash.update(value.to_le_bytes());
+    }
+    hash.finalize().into()
+}
+
+/// Running mean and sum of squared deviations in f64; merged by Chan's formula.
+#[derive(Debug, Default)]
+struct StatsAccumulator {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl StatsAccumulator {
+    fn add(&mut self, values: &[f32]) {
+        let count = values.len() as f64;
+        let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+        let squares = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum();
+        self.merge(&Self { count, mean, squares });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let count = self.count + other.count;
+        let shift = other.mean - self.mean;
+        self.mean += shift * other.count / count;
+        self.squares += other.squares + shift * shift * self.count * other.count / count;
+        self.count = count;
+    }
+
+    fn finish(self) -> Stats {
+        let deviation = (self.squares / self.count).sqrt();
+        let std = if deviation > 0.0 { deviation as f32 } else { 1.0 };
+        Stats { mean: self.mean as f32, std }
+    }
+}

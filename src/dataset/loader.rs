@@ -1,0 +1,126 @@
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rand::seq::SliceRandom;
+use rayon::ThreadPool;
+
+use super::{Batch, ClipSet, Error};
+use crate::seed::{Purpose, Seed};
+
+/// Batches that may wait, finished, for the consumer; one more is in the making.
+const PREFETCH: usize = 3;
+
+/// In which order an epoch visits the clips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// As they stand in the set, in every epoch.
+    Sequential,
+    /// Shuffled anew in every epoch: a pure function of the seed and the number of the epoch.
+    Shuffled(Seed),
+}
+
+/// Turns a [`ClipSet`] into batches: ordered, in parallel, ahead of the consumer.
+///
+/// Which clips make up batch `k` of epoch `e`, and every value in it, depends only on the set, the batch
+/// size, the order, `e` and `k`: not on threads, timing, or where a run was resumed.
+#[derive(Debug, Clone)]
+pub struct ClipLoader {
+    set: Arc<ClipSet>,
+    batch_size: usize,
+    order: Order,
+    pool: Option<Arc<ThreadPool>>,
+}
+
+impl ClipLoader {
+    /// Batches of `batch_size` clips (at least 1); the last one of an epoch may be smaller.
+    pub fn new(set: Arc<ClipSet>, batch_size: usize, order: Order) -> Self {
+        Self { set, batch_size: batch_size.max(1), order, pool: None }
+    }
+
+    /// Decodes in `pool` instead of rayon's global pool. (Do not consume batches *inside* that pool: the
+    /// consumer would hold the thread that it waits for.)
+    pub fn with_pool(mut self, pool: Arc<ThreadPool>) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// The clips behind the batches.
+    pub fn set(&self) -> &ClipSet {
+        &self.set
+    }
+
+    /// Batches in an epoch.
+    pub fn num_batches(&self) -> usize {
+        self.set.len().div_ceil(self.batch_size)
+    }
+
+    /// The batches of epoch `epoch`, from batch `first_batch` on (0: all of them), which a background thread
+    /// makes ahead of time. Ends after the first error. Dropping the iterator stops the thread.
+    pub fn epoch(&self, epoch: u64, first_batch: usize) -> Epoch {
+        let positions = self.positions(epoch);
+        let skipped = first_batch.saturating_mul(self.batch_size).min(positions.len());
+        let (loader, (sender, receiver)) = (self.clone(), sync_channel(PREFETCH));
+        let worker = std::thread::spawn(move || loader.produce(&positions[skipped..], &sender));
+        Epoch { receiver: Some(receiver), worker: Some(worker) }
+    }
+
+    /// Positions in the set in the order of visit.
+    fn positions(&self, epoch: u64) -> Vec<usize> {
+        let mut positions: Vec<usize> = (0..self.set.len()).collect();
+        if let Order::Shuffled(seed) = self.order {
+            positions.shuffle(&mut seed.rng(Purpose::Order, epoch, 0));
+        }
+        positions
+    }
+
+    fn produce(&self, positions: &[usize], sender: &SyncSender<Result<Batch, Error>>) {
+        for chunk in positions.chunks(self.batch_size) {
+            let batch = match &self.pool {
+                Some(pool) => pool.install(|| self.set.batch(chunk)),
+                None => self.set.batch(chunk),
+            };
+            let failed = batch.is_err();
+            if sender.send(batch).is_err() || failed {
+                return;
+            }
+        }
+    }
+}
+
+/// The batches of one epoch; see [`ClipLoader::epoch`].
+#[derive(Debug)]
+pub struct Epoch {
+    receiver: Option<Receiver<Result<Batch, Error>>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl Epoch {
+    /// Ends the thread. A panic in it (a bug) goes on in the consumer instead of looking like a short epoch.
+    fn finish(&mut self) {
+        // The sender fails from now on, so the thread ends after the batch it is making.
+        self.receiver = None;
+        let Some(Err(panic)) = self.worker.take().map(JoinHandle::join) else { return };
+        if !std::thread::panicking() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.receiver.as_ref()?.recv().ok();
+        if next.is_none() {
+            self.finish();
+        }
+        next
+    }
+}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
