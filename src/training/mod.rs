@@ -1,5 +1,13 @@
 //! A recipe → a run directory.
 
+pub mod results;
+mod run_info;
+mod write;
+
+pub use results::EpochRow;
+pub use run_info::{ClipCounts, RunInfo, Versions};
+pub use write::write_file;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};

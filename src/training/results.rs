@@ -1,0 +1,140 @@
+//! `results.csv`: one row an epoch, with the column names of Ultralytics where it has one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::write_file;
+
+/// What one epoch gave.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EpochRow {
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
+    /// Seconds of training up to the end of this epoch.
+    pub time: f64,
+    /// Mean cross-entropy over the training batches, in nats.
+    #[serde(rename = "train/loss")]
+    pub train_loss: f64,
+    /// Share of right training clips, 0 to 1, while the weights were changing.
+    #[serde(rename = "train/accuracy")]
+    pub train_accuracy: f64,
+    /// Mean cross-entropy over the validation clips, in nats; NaN without validation clips.
+    #[serde(rename = "val/loss")]
+    pub valid_loss: f64,
+    /// Share of right validation clips, 0 to 1; NaN without validation clips.
+    #[serde(rename = "val/accuracy")]
+    pub valid_accuracy: f64,
+    /// Learning rate of the epoch's last step.
+    pub lr: f64,
+    /// Training clips a second.
+    pub clips_per_second: f64,
+}
+
+/// Why `results.csv` cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// The file system said no.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The content is not a table of epochs.
+    #[error("{path}: not a results table: {message}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        message: String,
+    },
+}
+
+/// Writes all rows; floats are printed so that [`read_results`] gives the same bits.
+pub fn write_results(path: &Path, rows: &[EpochRow]) -> Result<(), ResultsError> {
+    let io = |source| ResultsError::Io { path: path.to_owned(), source };
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row).map_err(|e| io(io::Error::other(e)))?;
+    }
+    let bytes = writer.into_inner().map_err(|e| io(e.into_error()))?;
+    write_file(path, bytes).map_err(io)
+}
+
+/// Reads what [`write_results`] wrote; an empty file has no rows, further columns are ignored.
+pub fn read_results(path: &Path) -> Result<Vec<EpochRow>, ResultsError> {
+    let bytes = std::fs::read(path).map_err(|source| ResultsError::Io { path: path.to_owned(), source })?;
+    csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(bytes.as_slice())
+        .deserialize()
+        .collect::<Result<_, _>>()
+        .map_err(|e| ResultsError::Parse { path: path.to_owned(), message: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(epoch: usize) -> EpochRow {
+        EpochRow {
+            epoch,
+            time: 20.25 * epoch as f64,
+            train_loss: 1.0 / 3.0,
+            train_accuracy: 0.1 + 0.2,
+            valid_loss: f64::NAN,
+            valid_accuracy: 5e-324,
+            lr: 1e-3,
+            clips_per_second: 123.0,
+        }
+    }
+
+    #[test]
+    fn rows_come_back_bit_by_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.csv");
+        write_results(&path, &[row(1), row(2)]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(
+            "epoch,time,train/loss,train/accuracy,val/loss,val/accuracy,lr,clips_per_second\n1,20.25,"
+        ));
+        let back = read_results(&path).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{:?}", [row(1), row(2)]));
+        assert_eq!(back[1].train_accuracy.to_bits(), (0.1_f64 + 0.2).to_bits());
+    }
+
+    #[test]
+    fn accepts_padded_headers_and_more_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.csv");
+        let text = " epoch, time,train/loss ,train/accuracy,val/loss,val/accuracy,lr,clips_per_second,more\n\
+                    1, 2,3,0.5,4,0.25,0.001,9,x\n";
+        std::fs::write(&path, text).unwrap();
+        assert!((read_results(&path).unwrap()[0].train_loss - 3.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn names_the_file_and_the_line_of_a_broken_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.csv");
+        write_results(&path, &[row(1)]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap() + "two,1,1,1,1,1,1,1\n";
+        std::fs::write(&path, text).unwrap();
+        let error = read_results(&path).unwrap_err().to_string();
+        assert!(error.contains("results.csv") && error.contains("line: 3"), "{error}");
+    }
+
+    #[test]
+    fn no_epoch_is_no_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.csv");
+        write_results(&path, &[]).unwrap();
+        assert!(read_results(&path).unwrap().is_empty());
+        assert!(
+            read_results(&folder.path().join("absent.csv")).unwrap_err().to_string().contains("absent.csv")
+        );
+    }
+}
