@@ -1,58 +1,58 @@
 //! Bytes → mono samples at one rate. Knows nothing of features, labels or networks.
+//!
+//! ```text
+//! Source (path or bytes) → recognise → decode (Symphonia, contained) → mono mix → resample (rubato) → Waveform
+//! ```
+//!
+//! **Audio is hostile until decoded.** A recording can be empty, cut off, something else under a false name, or
+//! made to break the decoder. Everything between the bytes and the samples therefore runs inside [`Limits`]: the
+//! bytes read, the seeks, the packets, the decoded seconds and the wall time are bounded, a panic of the decoder
+//! is contained, and samples that are not finite are refused. What remains possible is a loop inside the decoder
+//! that reads nothing: no library can stop that from within the process, so a server must run decoding where a
+//! stuck thread can be given up.
+//!
+//! **The same sound gives the same samples.** wav and flac decode bit for bit as libsndfile does (and therefore
+//! like each other); mp3 is trimmed of the encoder's delay and padding when the file states them; nothing depends
+//! on threads, earlier calls or the file's name. A recording cut off in the middle, or damaged in places, gives
+//! what can be decoded and says so in [`Info::damage`]; it is refused only when nothing can be decoded.
 
+mod clip;
 mod config;
+mod contain;
+mod decode;
+mod encode;
 mod error;
+mod limits;
+mod recognise;
+mod resample;
+mod source;
+mod wav_header;
 mod waveform;
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
+pub use clip::{Windows, fit, windows};
 pub use config::AudioConfig;
+pub use decode::{Info, decode, decode_range};
+pub use encode::{WavFormat, write_wav};
 pub use error::Error;
+pub use limits::Limits;
+pub use resample::resample;
+pub use source::Source;
 pub use waveform::Waveform;
 
-/// Where a recording comes from.
-#[derive(Debug, Clone)]
-pub enum Source<'a> {
-    /// A file.
-    Path(&'a Path),
-    /// Bytes already in memory; `name` appears in errors.
-    Bytes {
-        /// What errors call this recording.
-        name: &'a str,
-        /// The whole file.
-        data: Arc<[u8]>,
-    },
+/// Decodes `source`, mixes it to mono and resamples it to `sample_rate` Hz.
+pub fn load(source: &Source, sample_rate: u32, limits: &Limits) -> Result<Waveform, Error> {
+    load_range(source, None, None, sample_rate, limits)
 }
 
-/// Limits that keep a hostile file from taking memory or time.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Longest decoded duration in seconds.
-    pub max_seconds: f64,
-    /// Longest wall time for one recording.
-    pub deadline: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_seconds: 600.0, deadline: Duration::from_secs(2) }
-    }
-}
-
-/// Decodes `source`, mixes it to mono and resamples it to `sample_rate`.
-pub fn load(_source: &Source, _sample_rate: u32, _limits: &Limits) -> Result<Waveform, Error> {
-    unimplemented!()
-}
-
-/// As [`load`], for the part of the recording from `start` (seconds) lasting `duration` (seconds).
+/// As [`load`], for the part of the recording from `start` (seconds, default 0) lasting `duration` (seconds,
+/// default to the end).
 pub fn load_range(
-    _source: &Source,
-    _start: Option<f64>,
-    _duration: Option<f64>,
-    _sample_rate: u32,
-    _limits: &Limits,
+    source: &Source,
+    start: Option<f64>,
+    duration: Option<f64>,
+    sample_rate: u32,
+    limits: &Limits,
 ) -> Result<Waveform, Error> {
-    unimplemented!()
+    let (waveform, _) = decode_range(source, start, duration, limits)?;
+    resample(waveform, sample_rate).map_err(|error| error.named(&source.name()))
 }
