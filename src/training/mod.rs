@@ -1,7 +1,7 @@
 //! A recipe → a run directory.
 
 pub mod results;
-mod run_info;
+pub mod run_info;
 mod write;
 
 pub use results::EpochRow;

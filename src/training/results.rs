@@ -53,8 +53,8 @@ pub enum ResultsError {
     },
 }
 
-/// Writes all rows; floats are printed so that [`read_results`] gives the same bits.
-pub fn write_results(path: &Path, rows: &[EpochRow]) -> Result<(), ResultsError> {
+/// Writes all rows; floats are printed so that [`read`] gives the same bits.
+pub fn write(path: &Path, rows: &[EpochRow]) -> Result<(), ResultsError> {
     let io = |source| ResultsError::Io { path: path.to_owned(), source };
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
@@ -64,8 +64,8 @@ pub fn write_results(path: &Path, rows: &[EpochRow]) -> Result<(), ResultsError>
     write_file(path, bytes).map_err(io)
 }
 
-/// Reads what [`write_results`] wrote; an empty file has no rows, further columns are ignored.
-pub fn read_results(path: &Path) -> Result<Vec<EpochRow>, ResultsError> {
+/// Reads what [`write`] wrote; an empty file has no rows, further columns are ignored.
+pub fn read(path: &Path) -> Result<Vec<EpochRow>, ResultsError> {
     let bytes = std::fs::read(path).map_err(|source| ResultsError::Io { path: path.to_owned(), source })?;
     csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
@@ -96,12 +96,12 @@ mod tests {
     fn rows_come_back_bit_by_bit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.csv");
-        write_results(&path, &[row(1), row(2)]).unwrap();
+        write(&path, &[row(1), row(2)]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with(
             "epoch,time,train/loss,train/accuracy,val/loss,val/accuracy,lr,clips_per_second\n1,20.25,"
         ));
-        let back = read_results(&path).unwrap();
+        let back = read(&path).unwrap();
         assert_eq!(format!("{back:?}"), format!("{:?}", [row(1), row(2)]));
         assert_eq!(back[1].train_accuracy.to_bits(), (0.1_f64 + 0.2).to_bits());
     }
@@ -113,17 +113,17 @@ mod tests {
         let text = " epoch, time,train/loss ,train/accuracy,val/loss,val/accuracy,lr,clips_per_second,more\n\
                     1, 2,3,0.5,4,0.25,0.001,9,x\n";
         std::fs::write(&path, text).unwrap();
-        assert!((read_results(&path).unwrap()[0].train_loss - 3.0).abs() < 1e-15);
+        assert!((read(&path).unwrap()[0].train_loss - 3.0).abs() < 1e-15);
     }
 
     #[test]
     fn names_the_file_and_the_line_of_a_broken_row() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.csv");
-        write_results(&path, &[row(1)]).unwrap();
+        write(&path, &[row(1)]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap() + "two,1,1,1,1,1,1,1\n";
         std::fs::write(&path, text).unwrap();
-        let error = read_results(&path).unwrap_err().to_string();
+        let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("results.csv") && error.contains("line: 3"), "{error}");
     }
 
@@ -131,10 +131,8 @@ mod tests {
     fn no_epoch_is_no_row() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.csv");
-        write_results(&path, &[]).unwrap();
-        assert!(read_results(&path).unwrap().is_empty());
-        assert!(
-            read_results(&folder.path().join("absent.csv")).unwrap_err().to_string().contains("absent.csv")
-        );
+        write(&path, &[]).unwrap();
+        assert!(read(&path).unwrap().is_empty());
+        assert!(read(&folder.path().join("absent.csv")).unwrap_err().to_string().contains("absent.csv"));
     }
 }
