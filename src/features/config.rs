@@ -1,0 +1,632 @@
+use serde::{Deserialize, Serialize};
+
+use crate::audio::AudioConfig;
+use crate::config::ConfigError;
+
+/// Largest transform; longer than a second at any usual rate.
+const MAX_N_FFT: usize = 65_536;
+/// Most values one clip may have (512 MiB as `f32`).
+const MAX_VALUES: usize = 1 << 27;
+
+/// Recipe section `[features]`: how samples become `[bins, frames]`.
+///
+/// In TOML and JSON every key is optional: what is missing comes from the preset for that kind
+/// ([`FeatureConfig::preset`]). A key that is unknown, or that has no effect on the chosen kind, is refused.
+/// Writing a configuration lists each number that has an effect; reading it back gives the same extractor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Section", into = "Section")]
+pub struct FeatureConfig {
+    /// What to compute. Default `log_mel`.
+    pub kind: FeatureKind,
+    /// Whose defaults fill the keys that are not given. Default `librosa`.
+    pub preset: Preset,
+    /// Samples in one transform, any number from 2 (powers of two are fastest). librosa 2048, torchaudio 400.
+    pub n_fft: usize,
+    /// Samples under the window, centred in the transform; `<= n_fft`, its default.
+    pub win_length: usize,
+    /// Samples between two frames. librosa 512, torchaudio `win_length / 2`.
+    pub hop_length: usize,
+    /// Window, in its periodic form. Default `hann`.
+    pub window: Window,
+    /// Whether frame `t` is centred on sample `t * hop_length` (the clip is padded by `n_fft / 2` on both
+    /// sides) instead of starting there. Default true.
+    pub center: bool,
+    /// What the padding of `center` holds. librosa `constant` (zeros), torchaudio `reflect`.
+    pub pad_mode: PadMode,
+    /// Exponent of the magnitude: 1 or 2. Default 2, the power spectrogram.
+    pub power: f64,
+    /// Mel bands. Default 128.
+    pub n_mels: usize,
+    /// Lowest frequency of the mel bands in Hz. Default 0.
+    pub fmin: f64,
+    /// Highest frequency of the mel bands in Hz; `None` is half the sample rate.
+    pub fmax: Option<f64>,
+    /// Mel formula. librosa `slaney`, torchaudio `htk`.
+    pub mel_scale: MelScale,
+    /// Scaling of the mel filters. librosa `slaney` (unit area), torchaudio `none` (unit height).
+    pub mel_norm: MelNorm,
+    /// Logarithm. Default `none` for spectrograms, `db` for log_mel and mfcc.
+    pub log: LogScale,
+    /// `db`: what counts as 0 dB (key `ref`). `max` for log_mel with the librosa preset, otherwise 1.
+    pub reference: Reference,
+    /// `db`: values below count as this. Default 1e-10.
+    pub amin: f64,
+    /// `db`: values further than this below the clip's maximum are raised to there; `None` (`"none"` in a file) does
+    /// not raise. Default 80, except spectrogram and log_mel of torchaudio, where it is off.
+    pub top_db: Option<f64>,
+    /// `ln`: added before the logarithm. Default 1e-6.
+    pub log_offset: f64,
+    /// Coefficients kept. librosa 20, torchaudio 40.
+    pub n_mfcc: usize,
+    /// Scaling of the cosine transform. Default `ortho`.
+    pub dct_norm: DctNorm,
+    /// Sinusoidal liftering of the coefficients; 0 is none, the default.
+    pub lifter: f64,
+}
+
+/// What the features of a clip are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureKind {
+    /// The samples themselves, `[1, samples]`.
+    Waveform,
+    /// Magnitudes of the short-time Fourier transform to the `power`, `[1 + n_fft / 2, frames]`.
+    Spectrogram,
+    /// Logarithm of the mel spectrogram, `[n_mels, frames]`.
+    #[default]
+    LogMel,
+    /// Mel-frequency cepstral coefficients, `[n_mfcc, frames]`.
+    Mfcc,
+}
+
+/// Whose defaults fill the keys that are not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// `librosa.stft`, `librosa.feature.melspectrogram` + `power_to_db(ref=np.max)`, `librosa.feature.mfcc`.
+    #[default]
+    Librosa,
+    /// `torchaudio.transforms.Spectrogram`, `MelSpectrogram` + `AmplitudeToDB`, `MFCC`.
+    Torchaudio,
+}
+
+/// Window functions, all periodic (as for spectra), not symmetric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    /// `0.5 - 0.5 cos`.
+    #[default]
+    Hann,
+    /// `0.54 - 0.46 cos`.
+    Hamming,
+    /// `0.42 - 0.5 cos + 0.08 cos 2x`.
+    Blackman,
+}
+
+/// What lies outside the clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PadMode {
+    /// Zeros.
+    #[default]
+    Constant,
+    /// The clip mirrored at its first and last sample, which are not repeated.
+    Reflect,
+}
+
+/// Formula between Hz and mel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MelScale {
+    /// Linear to 1 kHz, logarithmic above (Slaney's Auditory Toolbox, 1998).
+    #[default]
+    Slaney,
+    /// `2595 log10(1 + f / 700)` (O'Shaughnessy; the HTK book).
+    Htk,
+}
+
+/// Scaling of the triangles of a mel filter bank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MelNorm {
+    /// Unit area: height `2 / (upper - lower)` in 1/Hz.
+    #[default]
+    Slaney,
+    /// Unit height.
+    None,
+}
+
+/// Logarithm of a spectrogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogScale {
+    /// None.
+    None,
+    /// Decibels: `10 log10(max(x, amin) / max(ref, amin))` of powers, 20 of magnitudes.
+    #[default]
+    Db,
+    /// Natural: `ln(x + log_offset)`.
+    Ln,
+}
+
+/// What counts as 0 dB.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reference {
+    /// The clip's largest value; `"max"` in a file.
+    Max,
+    /// A fixed value; a number in a file.
+    Value(f64),
+}
+
+/// Scaling of the cosine transform (type II).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DctNorm {
+    /// Orthonormal.
+    #[default]
+    Ortho,
+    /// Twice the sum.
+    None,
+}
+
+impl Default for FeatureConfig {
+    /// 128 mel bands in dB below the clip's maximum, as `librosa`.
+    fn default() -> Self {
+        Self::preset(Preset::default(), FeatureKind::default())
+    }
+}
+
+impl FeatureConfig {
+    /// All numbers of `preset` for `kind`; `fmax` follows the sample rate.
+    pub fn preset(preset: Preset, kind: FeatureKind) -> Self {
+        let librosa = preset == Preset::Librosa;
+        let mfcc = kind == FeatureKind::Mfcc;
+        let n_fft = if librosa { 2048 } else { 400 };
+        Self {
+            kind,
+            preset,
+            n_fft,
+            win_length: n_fft,
+            hop_length: if librosa { 512 } else { n_fft / 2 },
+            window: Window::Hann,
+            center: true,
+            pad_mode: if librosa { PadMode::Constant } else { PadMode::Reflect },
+            power: 2.0,
+            n_mels: 128,
+            fmin: 0.0,
+            fmax: None,
+            mel_scale: if librosa { MelScale::Slaney } else { MelScale::Htk },
+            mel_norm: if librosa { MelNorm::Slaney } else { MelNorm::None },
+            log: if kind.has_mel() { LogScale::Db } else { LogScale::None },
+            reference: if librosa && !mfcc { Reference::Max } else { Reference::Value(1.0) },
+            amin: 1e-10,
+            top_db: (librosa || mfcc).then_some(80.0),
+            log_offset: 1e-6,
+            n_mfcc: if librosa { 20 } else { 40 },
+            dct_norm: DctNorm::Ortho,
+            lifter: 0.0,
+        }
+    }
+
+    /// The same with every number that depends on the sample rate written out (`fmax`).
+    pub fn resolve(&self, audio: &AudioConfig) -> Self {
+        let mut resolved = self.clone();
+        if self.kind.has_mel() {
+            resolved.fmax.get_or_insert(f64::from(audio.sample_rate) / 2.0);
+        }
+        resolved
+    }
+
+    /// Refuses impossible numbers and combinations, by field. Only what has an effect is looked at.
+    pub fn validate(&self, audio: &AudioConfig) -> Result<(), ConfigError> {
+        audio.validate()?;
+        if self.kind.has_stft() {
+            self.validate_frames(audio)?;
+        }
+        if self.kind.has_mel() {
+            self.validate_mel(audio)?;
+        }
+        if self.kind.has_stft() {
+            self.validate_log()?;
+        }
+        if self.kind == FeatureKind::Mfcc {
+            check((1..=self.n_mels).contains(&self.n_mfcc), "n_mfcc", || {
+                format!("{} is outside 1..={}, the number of mel bands (n_mels)", self.n_mfcc, self.n_mels)
+            })?;
+            check(self.lifter >= 0.0 && self.lifter.is_finite(), "lifter", || {
+                format!("{} must be 0 (none) or a positive number", self.lifter)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn validate_frames(&self, audio: &AudioConfig) -> Result<(), ConfigError> {
+        let samples = audio.clip_samples();
+        check((2..=MAX_N_FFT).contains(&self.n_fft), "n_fft", || {
+            format!("{} samples is outside 2..={MAX_N_FFT}", self.n_fft)
+        })?;
+        check((1..=self.n_fft).contains(&self.win_length), "win_length", || {
+            format!("{} samples is outside 1..={}, the transform (n_fft)", self.win_length, self.n_fft)
+        })?;
+        check(self.hop_length >= 1, "hop_length", || "0 samples; at least 1 is needed".into())?;
+        check(self.center || samples >= self.n_fft, "center", || {
+            format!(
+                "false needs clips of at least n_fft = {} samples, and audio.clip_seconds = {} gives {samples}",
+                self.n_fft, audio.clip_seconds
+            )
+        })?;
+        let mirrored = self.center && self.pad_mode == PadMode::Reflect;
+        check(!mirrored || samples > self.n_fft / 2, "pad_mode", || {
+            format!(
+                "reflect needs clips of more than n_fft / 2 = {} samples, and audio.clip_seconds = {} gives {samples}",
+                self.n_fft / 2,
+                audio.clip_seconds
+            )
+        })?;
+        let frames = self.frames(samples);
+        check(frames.saturating_mul(self.n_fft / 2 + 1) <= MAX_VALUES, "hop_length", || {
+            format!(
+                "{} samples makes {frames} frames of {} bins a clip; use a longer hop",
+                self.hop_length,
+                self.n_fft / 2 + 1
+            )
+        })?;
+        #[expect(clippy::float_cmp, reason = "only these two exact values are meant")]
+        let known = self.power == 1.0 || self.power == 2.0;
+        check(known, "power", || format!("{} must be 1 (magnitude) or 2 (power)", self.power))
+    }
+
+    fn validate_mel(&self, audio: &AudioConfig) -> Result<(), ConfigError> {
+        let bins = self.n_fft / 2 + 1;
+        let nyquist = f64::from(audio.sample_rate) / 2.0;
+        let fmax = self.fmax.unwrap_or(nyquist);
+        check((1..=bins).contains(&self.n_mels), "n_mels", || {
+            format!("{} bands is outside 1..={bins}, the bins of n_fft = {}", self.n_mels, self.n_fft)
+        })?;
+        check(fmax > 0.0 && fmax <= nyquist, "fmax", || {
+            format!("{fmax} Hz is outside (0, {nyquist}], half of audio.sample_rate")
+        })?;
+        check(self.fmin >= 0.0 && self.fmin < fmax, "fmin", || {
+            format!("{} Hz is outside [0, {fmax}), the highest frequency (fmax)", self.fmin)
+        })?;
+        check(self.log != LogScale::None, "log", || {
+            "none is only for kind = \"spectrogram\"; log_mel and mfcc need \"db\" or \"ln\"".into()
+        })
+    }
+
+    fn validate_log(&self) -> Result<(), ConfigError> {
+        let positive = |value: f64| value >= f64::from(f32::MIN_POSITIVE) && value <= f64::from(f32::MAX);
+        let wrong = |value: f64| format!("{value} must be a positive number");
+        match self.log {
+            LogScale::None => Ok(()),
+            LogScale::Db => {
+                if let Reference::Value(value) = self.reference {
+                    check(positive(value), "ref", || wrong(value) + " or \"max\"")?;
+                }
+                check(positive(self.amin), "amin", || wrong(self.amin))?;
+                let top_db = self.top_db.unwrap_or(80.0);
+                check(positive(top_db), "top_db", || wrong(top_db) + " or \"none\"")
+            }
+            LogScale::Ln => check(positive(self.log_offset), "log_offset", || wrong(self.log_offset)),
+        }
+    }
+
+    /// Frames of a clip of `samples` samples: `1 + (padded - n_fft) / hop_length`.
+    pub(super) fn frames(&self, samples: usize) -> usize {
+        let padded = samples + if self.center { self.n_fft / 2 * 2 } else { 0 };
+        1 + padded.saturating_sub(self.n_fft) / self.hop_length
+    }
+}
+
+impl FeatureKind {
+    /// Whether the kind is computed from a spectrogram.
+    pub(super) fn has_stft(self) -> bool {
+        self != Self::Waveform
+    }
+
+    /// Whether the kind is computed from a mel spectrogram.
+    pub(super) fn has_mel(self) -> bool {
+        matches!(self, Self::LogMel | Self::Mfcc)
+    }
+}
+
+fn check(holds: bool, key: &str, reason: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::field(format!("features.{key}"), reason())) }
+}
+
+/// The section as it stands in a file: a key is absent when it is left to the preset (reading) or has no effect
+/// on the kind (writing).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Section {
+    kind: FeatureKind,
+    preset: Preset,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_fft: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    win_length: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hop_length: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<Window>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    center: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pad_mode: Option<PadMode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    power: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_mels: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fmin: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fmax: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mel_scale: Option<MelScale>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mel_norm: Option<MelNorm>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<LogScale>,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<NumberOr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amin: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_db: Option<NumberOr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_offset: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_mfcc: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dct_norm: Option<DctNorm>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifter: Option<f64>,
+}
+
+/// A number, or a word with a meaning of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a number or a word in quotes")]
+enum NumberOr {
+    Number(f64),
+    Word(String),
+}
+
+impl NumberOr {
+    /// The number, or `None` for `word`; any other word is refused.
+    fn number_unless(self, word: &str, key: &str) -> Result<Option<f64>, ConfigError> {
+        match self {
+            Self::Number(value) => Ok(Some(value)),
+            Self::Word(given) if given == word => Ok(None),
+            Self::Word(given) => Err(ConfigError::field(
+                format!("features.{key}"),
+                format!("\"{given}\" is neither a number nor \"{word}\""),
+            )),
+        }
+    }
+}
+
+impl Section {
+    /// The keys that are present.
+    fn keys(&self) -> Result<Vec<String>, ConfigError> {
+        toml::Table::try_from(self)
+            .map(|table| table.into_iter().map(|(key, _)| key).collect())
+            .map_err(|e| ConfigError::field("features", e.to_string()))
+    }
+}
+
+impl TryFrom<Section> for FeatureConfig {
+    type Error = ConfigError;
+
+    fn try_from(section: Section) -> Result<Self, ConfigError> {
+        let given = section.keys()?;
+        let preset = Self::preset(section.preset, section.kind);
+        let n_fft = section.n_fft.unwrap_or(preset.n_fft);
+        let win_length = section.win_length.unwrap_or(n_fft);
+        let default_hop = match section.preset {
+            Preset::Librosa => preset.hop_length,
+            Preset::Torchaudio => win_length / 2,
+        };
+        let config = Self {
+            kind: section.kind,
+            preset: section.preset,
+            n_fft,
+            win_length,
+            hop_length: section.hop_length.unwrap_or(default_hop),
+            window: section.window.unwrap_or(preset.window),
+            center: section.center.unwrap_or(preset.center),
+            pad_mode: section.pad_mode.unwrap_or(preset.pad_mode),
+            power: section.power.unwrap_or(preset.power),
+            n_mels: section.n_mels.unwrap_or(preset.n_mels),
+            fmin: section.fmin.unwrap_or(preset.fmin),
+            fmax: section.fmax,
+            mel_scale: section.mel_scale.unwrap_or(preset.mel_scale),
+            mel_norm: section.mel_norm.unwrap_or(preset.mel_norm),
+            log: section.log.unwrap_or(preset.log),
+            reference: match section.reference {
+                None => preset.reference,
+                Some(given) => given.number_unless("max", "ref")?.map_or(Reference::Max, Reference::Value),
+            },
+            amin: section.amin.unwrap_or(preset.amin),
+            top_db: match section.top_db {
+                None => preset.top_db,
+                Some(given) => given.number_unless("none", "top_db")?,
+            },
+            log_offset: section.log_offset.unwrap_or(preset.log_offset),
+            n_mfcc: section.n_mfcc.unwrap_or(preset.n_mfcc),
+            dct_norm: section.dct_norm.unwrap_or(preset.dct_norm),
+            lifter: section.lifter.unwrap_or(preset.lifter),
+        };
+        let used = Section::from(config.clone()).keys()?;
+        match given.into_iter().find(|key| !used.contains(key)) {
+            Some(key) => Err(ConfigError::field(
+                format!("features.{key}"),
+                "has no effect with the kind, log and center of this section; remove it",
+            )),
+            None => Ok(config),
+        }
+    }
+}
+
+impl From<FeatureConfig> for Section {
+    fn from(config: FeatureConfig) -> Self {
+        let stft = config.kind.has_stft();
+        let mel = config.kind.has_mel();
+        let db = stft && config.log == LogScale::Db;
+        let ln = stft && config.log == LogScale::Ln;
+        let mfcc = config.kind == FeatureKind::Mfcc;
+        Self {
+            kind: config.kind,
+            preset: config.preset,
+            n_fft: stft.then_some(config.n_fft),
+            win_length: stft.then_some(config.win_length),
+            hop_length: stft.then_some(config.hop_length),
+            window: stft.then_some(config.window),
+            center: stft.then_some(config.center),
+            pad_mode: (stft && config.center).then_some(config.pad_mode),
+            power: stft.then_some(config.power),
+            n_mels: mel.then_some(config.n_mels),
+            fmin: mel.then_some(config.fmin),
+            fmax: config.fmax.filter(|_| mel),
+            mel_scale: mel.then_some(config.mel_scale),
+            mel_norm: mel.then_some(config.mel_norm),
+            log: stft.then_some(config.log),
+            reference: db.then(|| match config.reference {
+                Reference::Max => NumberOr::Word("max".into()),
+                Reference::Value(value) => NumberOr::Number(value),
+            }),
+            amin: db.then_some(config.amin),
+            top_db: db.then(|| config.top_db.map_or(NumberOr::Word("none".into()), NumberOr::Number)),
+            log_offset: ln.then_some(config.log_offset),
+            n_mfcc: mfcc.then_some(config.n_mfcc),
+            dct_norm: mfcc.then_some(config.dct_norm),
+            lifter: mfcc.then_some(config.lifter),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<FeatureConfig, String> {
+        toml::from_str(text).map_err(|e| e.to_string())
+    }
+
+    fn refusal(text: &str) -> String {
+        parse(text).unwrap().validate(&AudioConfig::default()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_section_is_the_default() {
+        assert_eq!(parse("").unwrap(), FeatureConfig::default());
+    }
+
+    #[test]
+    fn presets_hold_the_numbers_of_their_libraries() {
+        let librosa = parse("kind = 'mfcc'").unwrap();
+        assert_eq!((librosa.n_fft, librosa.hop_length, librosa.n_mels, librosa.n_mfcc), (2048, 512, 128, 20));
+        assert_eq!((librosa.reference, librosa.top_db), (Reference::Value(1.0), Some(80.0)));
+        let torchaudio = parse("kind = 'mfcc'\npreset = 'torchaudio'").unwrap();
+        assert_eq!((torchaudio.n_fft, torchaudio.hop_length), (400, 200));
+        assert_eq!((torchaudio.n_mels, torchaudio.n_mfcc), (128, 40));
+        assert_eq!((torchaudio.mel_scale, torchaudio.mel_norm), (MelScale::Htk, MelNorm::None));
+        assert_eq!(parse("preset = 'torchaudio'").unwrap().top_db, None);
+    }
+
+    #[test]
+    fn lengths_that_are_not_given_follow_n_fft_as_in_the_library() {
+        let librosa = parse("n_fft = 1024").unwrap();
+        assert_eq!((librosa.win_length, librosa.hop_length), (1024, 512));
+        let torchaudio = parse("preset = 'torchaudio'\nn_fft = 1024\nwin_length = 600").unwrap();
+        assert_eq!((torchaudio.win_length, torchaudio.hop_length), (600, 300));
+    }
+
+    #[test]
+    fn the_resolved_section_lists_every_number_and_reads_back_the_same() {
+        let audio = AudioConfig::default();
+        for text in [
+            "",
+            "kind = 'waveform'",
+            "kind = 'spectrogram'\nn_fft = 400\nhop_length = 200\nlog = 'db'\nref = 2\ntop_db = 'none'",
+            "kind = 'mfcc'\npreset = 'torchaudio'\nlog = 'ln'\nlifter = 22\ncenter = false",
+            "n_mels = 64\nfmin = 20\nfmax = 8000.5\ntop_db = 60",
+        ] {
+            let resolved = parse(text).unwrap().resolve(&audio);
+            let written = toml::to_string(&resolved).unwrap();
+            assert_eq!(parse(&written).unwrap(), resolved, "{written}");
+            let json = serde_json::to_string(&resolved).unwrap();
+            assert_eq!(serde_json::from_str::<FeatureConfig>(&json).unwrap(), resolved, "{json}");
+        }
+        let all = toml::to_string(&FeatureConfig::default().resolve(&audio)).unwrap();
+        for line in ["ref = \"max\"", "top_db = 80.0", "fmax = 11025.0", "win_length = 2048", "fmin = 0.0"] {
+            assert!(all.lines().any(|l| l == line), "{line} is not in\n{all}");
+        }
+        assert!(!all.contains("n_mfcc") && !all.contains("log_offset"), "{all}");
+    }
+
+    #[test]
+    fn refuses_unknown_keys_and_keys_without_effect() {
+        for (text, key) in [
+            ("n_mel = 64", "n_mel"),
+            ("kind = 'waveform'\nn_fft = 512", "features.n_fft"),
+            ("n_mfcc = 13", "features.n_mfcc"),
+            ("log_offset = 1.0", "features.log_offset"),
+            ("center = false\npad_mode = 'reflect'", "features.pad_mode"),
+            ("top_db = 'off'", "features.top_db"),
+            ("ref = 'min'", "features.ref"),
+            ("kind = 'mel'", "mel"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn refuses_impossible_numbers_by_field_and_value() {
+        for (text, field, value) in [
+            ("n_fft = 0", "features.n_fft", "0"),
+            ("n_fft = 100000", "features.n_fft", "100000"),
+            ("win_length = 4096", "features.win_length", "4096"),
+            ("hop_length = 0", "features.hop_length", "0"),
+            ("n_mels = 0", "features.n_mels", "0"),
+            ("n_fft = 64\nn_mels = 34", "features.n_mels", "34"),
+            ("fmax = 12000", "features.fmax", "12000"),
+            ("fmin = 9000\nfmax = 8000", "features.fmin", "9000"),
+            ("fmin = -1", "features.fmin", "-1"),
+            ("power = 3", "features.power", "3"),
+            ("amin = 0", "features.amin", "0"),
+            ("ref = -1", "features.ref", "-1"),
+            ("top_db = 0", "features.top_db", "0"),
+            ("log = 'ln'\nlog_offset = 0", "features.log_offset", "0"),
+            ("log = 'none'", "features.log", "none"),
+            ("kind = 'mfcc'\nn_mfcc = 129", "features.n_mfcc", "129"),
+            ("kind = 'mfcc'\nlifter = -1", "features.lifter", "-1"),
+            ("fmax = nan", "features.fmax", "NaN"),
+        ] {
+            let error = refusal(text);
+            assert!(error.starts_with(field) && error.contains(value), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn refuses_clips_too_short_to_mirror_or_to_hold_a_frame() {
+        let audio = AudioConfig { clip_seconds: 0.04, ..Default::default() };
+        for (text, field) in
+            [("pad_mode = 'reflect'", "features.pad_mode"), ("center = false", "features.center")]
+        {
+            let error = parse(text).unwrap().validate(&audio).unwrap_err().to_string();
+            assert!(error.starts_with(field) && error.contains("882"), "{error}");
+        }
+        assert!(parse("").unwrap().validate(&audio).is_ok());
+    }
+
+    #[test]
+    fn refuses_features_that_would_fill_the_memory() {
+        assert!(refusal("hop_length = 1\nn_fft = 65536").starts_with("features.hop_length"));
+    }
+
+    #[test]
+    fn odd_lengths_are_fine() {
+        parse("n_fft = 401").unwrap().validate(&AudioConfig::default()).unwrap();
+    }
+}
