@@ -4,6 +4,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
     /// A clip cannot be decoded.
     #[error(transparent)]
     Audio(#[from] crate::audio::Error),
@@ -17,6 +20,11 @@ pub enum Error {
         /// All classes.
         known: String,
     },
+    /// There is nothing to compute from.
+    #[error(
+        "there are no clips to compute the mean and standard deviation from; choose a split that has some"
+    )]
+    NoClips,
     /// A file or folder cannot be read or written.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {

@@ -7,6 +7,7 @@ mod error;
 mod labels;
 mod loader;
 mod manifest;
+pub mod synth;
 
 pub use batch::Batch;
 pub use cache::FeatureCache;
