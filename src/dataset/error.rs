@@ -20,11 +20,29 @@ pub enum Error {
         /// All classes.
         known: String,
     },
-    /// There is nothing to compute from.
-    #[error(
-        "there are no clips to compute the mean and standard deviation from; choose a split that has some"
-    )]
-    NoClips,
+    /// A table has a mistake.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Line {
+        /// The table.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A folder is not laid out as its data set is.
+    #[error("{}: not a {source_name} folder: {reason}", path.display())]
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// The data set.
+        source_name: super::prepare::Source,
+        /// What was looked for.
+        reason: String,
+    },
+    /// A split is impossible or leaks.
+    #[error("the split cannot be made: {0}")]
+    Split(String),
     /// A file or folder cannot be read or written.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
@@ -35,4 +53,12 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// Turns an I/O error into one that names its file and what was tried.
+    pub fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, action, source }
+    }
 }

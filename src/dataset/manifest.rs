@@ -1,9 +1,12 @@
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+//! The list of labelled clips: one CSV, whatever the data set looked like.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Labels;
+use super::{Error, Labels};
 
 /// A part of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -15,6 +18,25 @@ pub enum Split {
     Valid,
     /// Reported once, at the end.
     Test,
+}
+
+impl Split {
+    /// All parts, in order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
+
+    /// The word in manifests and flags.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Valid => "valid",
+            Self::Test => "test",
+        }
+    }
+
+    /// The part of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|split| split.name() == name)
+    }
 }
 
 /// One clip.
@@ -47,4 +69,192 @@ pub struct Manifest {
     pub entries: Vec<Entry>,
     /// All labels that occur, sorted.
     pub labels: Labels,
+}
+
+const COLUMNS: [&str; 7] = ["path", "labels", "split", "fold", "group", "start", "duration"];
+
+impl Manifest {
+    /// Clips under `root`; the labels are collected from them.
+    pub fn new(root: impl Into<PathBuf>, entries: Vec<Entry>) -> Self {
+        let labels = Labels::from_names(entries.iter().flat_map(|entry| entry.labels.iter().cloned()));
+        Self { root: root.into(), entries, labels }
+    }
+
+    /// Reads a manifest CSV. Columns are found by name: `path` and `labels` (or `label`; several joined by commas)
+    /// must be there, `split`, `fold`, `group`, `start` and `duration` may be; others are kept in
+    /// [`Entry::extra`]. A byte order mark and Windows line ends are accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], or [`Error::Line`] naming file, line and column of the first mistake: a missing column, an
+    /// empty path or label, a word that is no number or split, a clip that is listed twice.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+        let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+        let line = |line: u64, reason: String| Error::Line { path: path.to_owned(), line, reason };
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
+        let header = reader.headers().map_err(|e| line(1, e.to_string()))?.clone();
+        let column = |names: &[&str]| header.iter().position(|h| names.contains(&h));
+        let required = |names: &[&str]| {
+            column(names).ok_or_else(|| {
+                let found = header.iter().collect::<Vec<_>>().join(",");
+                line(1, format!("no column `{}`; the header has: {found}", names[0]))
+            })
+        };
+        required(&["path"])?;
+        required(&["labels", "label"])?;
+
+        let mut entries = Vec::new();
+        let mut seen = HashMap::new();
+        for record in reader.records() {
+            let record =
+                record.map_err(|e| line(e.position().map_or(0, csv::Position::line), e.to_string()))?;
+            let number = record.position().map_or(0, csv::Position::line);
+            let entry = parse(&header, &record).map_err(|reason| line(number, reason))?;
+            let key = (entry.path.clone(), entry.start.map(f64::to_bits));
+            if let Some(first) = seen.insert(key, number) {
+                let name = entry.path.display();
+                return Err(line(number, format!("{name} is already listed in line {first}; remove one")));
+            }
+            entries.push(entry);
+        }
+        if entries.is_empty() {
+            return Err(line(1, "there is no clip in it".to_owned()));
+        }
+        Ok(Self::new(path.parent().unwrap_or(Path::new("")), entries))
+    }
+
+    /// Writes the manifest as CSV, whole or not at all. Columns without any value are left out.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || -> std::io::Result<()> {
+            std::fs::create_dir_all(folder)?;
+            let bytes = self.to_csv()?;
+            let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+            file.write_all(&bytes)?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().map_err(Error::io(path, "write"))
+    }
+
+    fn to_csv(&self) -> std::io::Result<Vec<u8>> {
+        let fields: Vec<BTreeMap<&str, String>> = self.entries.iter().map(fields).collect();
+        let used = |name: &str| fields.iter().any(|f| f.contains_key(name));
+        let mut columns: Vec<&str> = COLUMNS.into_iter().filter(|name| used(name)).collect();
+        let mut extra: Vec<&str> =
+            self.entries.iter().flat_map(|e| e.extra.keys().map(String::as_str)).collect();
+        extra.sort_unstable();
+        extra.dedup();
+        columns.extend(extra);
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(&columns)?;
+        for row in &fields {
+            writer.write_record(columns.iter().map(|name| row.get(name).map_or("", String::as_str)))?;
+        }
+        writer.into_inner().map_err(|e| e.into_error())
+    }
+}
+
+fn fields(entry: &Entry) -> BTreeMap<&str, String> {
+    let mut fields: BTreeMap<&str, String> =
+        entry.extra.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    fields.insert("path", entry.path.to_string_lossy().into_owned());
+    fields.insert("labels", entry.labels.join(","));
+    let optional = [
+        ("split", entry.split.map(|s| s.name().to_owned())),
+        ("fold", entry.fold.map(|f| f.to_string())),
+        ("group", entry.group.clone()),
+        ("start", entry.start.map(|s| s.to_string())),
+        ("duration", entry.duration.map(|d| d.to_string())),
+    ];
+    fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    fields
+}
+
+fn parse(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Entry, String> {
+    let mut entry = Entry::default();
+    for (name, value) in header.iter().zip(record.iter()) {
+        let seconds = || match value.parse::<f64>() {
+            Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(Some(seconds)),
+            _ => Err(format!("{name} is `{value}`, not a number of seconds")),
+        };
+        match name {
+            "path" if value.is_empty() => return Err("the path is empty".to_owned()),
+            "path" => entry.path = PathBuf::from(value),
+            "labels" | "label" => {
+                entry.labels = value.split(',').map(|label| label.trim().to_owned()).collect();
+                if entry.labels.iter().any(String::is_empty) {
+                    return Err(format!("the label `{value}` is empty or has an empty part"));
+                }
+            }
+            _ if value.is_empty() => {}
+            "split" => {
+                let split = Split::from_name(value);
+                entry.split = Some(split.ok_or(format!("split is `{value}`; use train, valid or test"))?);
+            }
+            "fold" => {
+                entry.fold =
+                    Some(value.parse().map_err(|_| format!("fold is `{value}`, not a whole number"))?);
+            }
+            "group" => entry.group = Some(value.to_owned()),
+            "start" => entry.start = seconds()?,
+            "duration" => entry.duration = seconds()?,
+            _ => {
+                entry.extra.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+    Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Manifest, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.csv");
+        std::fs::write(&path, text).unwrap();
+        Manifest::read(&path)
+    }
+
+    #[test]
+    fn comes_back_as_it_was_written() {
+        let text = "path,labels,split,fold,group,start,duration,salience\n\
+                    a/b.wav,dog,train,1,g1,0.5,2,1\n\
+                    \"odd, name.wav\",\"cat,dog\",test,2,g2,,,\n";
+        let manifest = read(text).unwrap();
+        assert_eq!(manifest.labels.names(), ["cat", "dog"]);
+        assert_eq!(manifest.entries[1].labels, ["cat", "dog"]);
+        assert_eq!(manifest.entries[0].extra["salience"], "1");
+        assert_eq!(String::from_utf8(manifest.to_csv().unwrap()).unwrap(), text);
+    }
+
+    #[test]
+    fn accepts_a_byte_order_mark_and_windows_line_ends() {
+        let manifest = read("\u{feff}label,path\r\ndog,a.wav\r\n").unwrap();
+        assert_eq!((manifest.entries[0].path.to_str(), manifest.labels.len()), (Some("a.wav"), 1));
+    }
+
+    #[test]
+    fn mistakes_are_named_by_line() {
+        for (text, line, expected) in [
+            ("file,labels\na,b\n", 1, "no column `path`"),
+            ("path,labels\na.wav,dog\n,dog\n", 3, "the path is empty"),
+            ("path,labels\na.wav,\n", 2, "the label"),
+            ("path,labels\na.wav,\"dog,,cat\"\n", 2, "empty part"),
+            ("path,labels,split\na.wav,dog,val\n", 2, "use train, valid or test"),
+            ("path,labels,fold\na.wav,dog,one\n", 2, "fold is `one`"),
+            ("path,labels,start\na.wav,dog,-1\n", 2, "start is `-1`"),
+            ("path,labels,duration\na.wav,dog,NaN\n", 2, "duration is `NaN`"),
+            ("path,labels\na.wav,dog\na.wav,cat\n", 3, "already listed in line 2"),
+            ("path,labels\na.wav,dog,3\n", 2, "fields"),
+            ("path,labels\n", 1, "no clip"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("m.csv, line {line}: ")) && error.contains(expected), "{error}");
+        }
+    }
 }

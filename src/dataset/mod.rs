@@ -1,4 +1,7 @@
 //! Files and labels → batches of features. Knows no model and no loss.
+//!
+//! [`prepare`] turns a folder into a [`Manifest`], [`SplitConfig`] divides it, [`ClipSet`] turns its clips into
+//! features and targets, and [`ClipLoader`] into batches: ordered, in parallel, the same for any number of threads.
 
 mod batch;
 mod cache;
@@ -7,7 +10,8 @@ mod error;
 mod labels;
 mod loader;
 mod manifest;
-pub mod synth;
+pub mod prepare;
+mod split;
 
 pub use batch::Batch;
 pub use cache::FeatureCache;
@@ -16,3 +20,4 @@ pub use error::Error;
 pub use labels::Labels;
 pub use loader::{ClipLoader, Epoch, Order};
 pub use manifest::{Entry, Manifest, Split};
+pub use split::{Fractions, SplitConfig, Splits, crossing_groups};
