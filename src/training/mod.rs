@@ -1,21 +1,28 @@
 //! A recipe → a run directory.
+//!
+//! [`recipe`] says what to do, [`run`] does it once from data to weights, and [`fit`] is the loop over epochs and
+//! batches, meant to be read in one sitting. A run that is stopped, or killed, goes on from its last checkpoint
+//! to the same bytes ([`checkpoint`]): data order, dropout and initial weights are pure functions of the seed.
 
+pub mod checkpoint;
+mod error;
+pub mod fit;
+mod objective;
+mod observer;
+pub mod recipe;
 pub mod results;
+mod run;
+mod run_dir;
 pub mod run_info;
+mod score;
 mod write;
 
+pub use error::Error;
+pub use observer::{Event, Observer};
+pub use recipe::{DataConfig, Recipe, TrainingConfig};
 pub use results::EpochRow;
+pub use run::{Outcome, Prepared, RunOptions, prepare, train};
+pub use run_dir::RunDir;
 pub use run_info::{ClipCounts, RunInfo, Versions};
+pub use score::{Scored, score};
 pub use write::write_file;
-
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
-
-/// A trained run on disk.
-///
-/// `recipe.toml` (resolved), `labels.json`, `stats.json` ([`crate::features::Stats`]), `results.csv` (one row an epoch),
-/// `checkpoints/`, `weights/{best,last}.safetensors`, `run.json`; evaluation adds `predictions.csv`,
-/// `report.{html,json}`, `confusion_matrix*.{svg,csv}`, `curves.svg`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunDir(pub PathBuf);

@@ -12,7 +12,7 @@ use super::write_file;
 pub struct EpochRow {
     /// Number of the epoch, from 1.
     pub epoch: usize,
-    /// Seconds of training up to the end of this epoch.
+    /// Wall time of this epoch in seconds, validation included.
     pub time: f64,
     /// Mean cross-entropy over the training batches, in nats.
     #[serde(rename = "train/loss")]

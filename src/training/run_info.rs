@@ -43,6 +43,9 @@ pub struct RunInfo {
     /// Whether a group (recording, speaker) crosses the split: the figures are too good then.
     #[serde(default)]
     pub leaking: bool,
+    /// What the reader of a figure must know.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The command that gives this run again.
     #[serde(default)]
     pub command: String,

@@ -1,0 +1,200 @@
+//! The state of a run on disk: written whole or not at all, verified before it is used.
+//!
+//! A checkpoint is a directory `checkpoints/epoch-0003-step-00012/` with `model.bpk` and `optimizer.bpk`
+//! (Burn's own records, which carry the parameter ids that tie the optimiser's moments to the weights),
+//! `state.json`, and `manifest.json` with the sha256 of the three. It is staged under a temporary name,
+//! synchronised, and renamed; the two newest are kept. There is no random state to save: see [`crate::seed`].
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::optim::ModuleOptimizer;
+use burn::store::ModuleRecord;
+use burn::tensor::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Error;
+use super::results::EpochRow;
+use crate::models::Model;
+
+/// How many checkpoints stay on disk.
+const KEEP: usize = 2;
+
+/// Everything about a run that is not a tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Epoch that is going on or comes next, from 1.
+    pub epoch: usize,
+    /// Steps of that epoch already made.
+    pub step: usize,
+    /// Sum over those steps of loss times clips.
+    pub loss_sum: f64,
+    /// Clips of those steps whose highest logit was the target.
+    pub correct: usize,
+    /// Clips in those steps.
+    pub clips: usize,
+    /// Seconds spent in that epoch so far.
+    pub seconds: f64,
+    /// Finished epochs.
+    pub rows: Vec<EpochRow>,
+    /// Number of the best epoch so far.
+    pub best_epoch: Option<usize>,
+    /// sha256 of what the run is: resolved recipe and data. A checkpoint of another run is refused.
+    pub fingerprint: String,
+}
+
+impl State {
+    /// The state before the first epoch.
+    pub fn start(fingerprint: String) -> Self {
+        Self {
+            epoch: 1,
+            step: 0,
+            loss_sum: 0.0,
+            correct: 0,
+            clips: 0,
+            seconds: 0.0,
+            rows: Vec::new(),
+            best_epoch: None,
+            fingerprint,
+        }
+    }
+}
+
+/// Hex sha256.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Writes a checkpoint and prunes the oldest.
+pub fn save(
+    folder: &Path,
+    state: &State,
+    model: &Model,
+    optimizer: &ModuleOptimizer,
+) -> Result<PathBuf, Error> {
+    let record = |e: burn::store::RecordError| Error::Io {
+        path: folder.to_owned(),
+        source: std::io::Error::other(e.to_string()),
+    };
+    let model = model.clone().into_record().into_bytes().map_err(record)?;
+    let optimizer = optimizer.into_bytes().map_err(record)?;
+    let state_json = serde_json::to_vec_pretty(state).map_err(|e| Error::io(folder)(e.into()))?;
+    let target = folder.join(format!("epoch-{:04}-step-{:05}", state.epoch, state.step));
+    write_directory(
+        &target,
+        &[("model.bpk", &model[..]), ("optimizer.bpk", &optimizer[..]), ("state.json", &state_json[..])],
+    )
+    .map_err(Error::io(&target))?;
+    prune(folder, &target).map_err(Error::io(folder))?;
+    Ok(target)
+}
+
+fn write_directory(target: &Path, files: &[(&str, &[u8])]) -> std::io::Result<()> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let staged = tempfile::Builder::new().prefix(".tmp-").tempdir_in(folder)?;
+    let manifest: BTreeMap<&str, String> = files.iter().map(|(name, bytes)| (*name, sha256(bytes))).collect();
+    let manifest = serde_json::to_vec_pretty(&manifest)?;
+    for (name, bytes) in files.iter().copied().chain([("manifest.json", &manifest[..])]) {
+        let mut file = fs::File::create(staged.path().join(name))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+    }
+    fs::File::open(staged.path())?.sync_all()?;
+    if target.exists() {
+        // The same step written again by a resumed run: the bytes are the same, the old one makes way.
+        fs::remove_dir_all(target)?;
+    }
+    fs::rename(staged.path(), target)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Removes all but the newest [`KEEP`] checkpoints up to `newest`, and every later one: those belong to a history
+/// that was abandoned when the run was resumed from an earlier state.
+fn prune(folder: &Path, newest: &Path) -> std::io::Result<()> {
+    let all = list(folder)?;
+    let position = all.iter().position(|path| path == newest).map_or(all.len(), |i| i + 1);
+    let keep = &all[position.saturating_sub(KEEP)..position];
+    for path in all.iter().filter(|path| !keep.contains(path)) {
+        fs::remove_dir_all(path)?;
+    }
+    Ok(())
+}
+
+/// Checkpoints in a folder, oldest first (the names sort by epoch and step).
+fn list(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("epoch-")) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The newest checkpoint that is whole, loaded into `model` and `optimizer`; `damaged` names newer ones that are not.
+pub struct Loaded {
+    /// The state.
+    pub state: State,
+    /// The network with the saved weights.
+    pub model: Model,
+    /// The optimiser with its saved moments.
+    pub optimizer: ModuleOptimizer,
+    /// Newer checkpoints that had to be passed over.
+    pub damaged: Vec<PathBuf>,
+}
+
+/// Loads the newest whole checkpoint; `None` when there is no checkpoint at all.
+///
+/// # Errors
+///
+/// [`Error::Resume`] when checkpoints exist and none is whole, or when the newest whole one does not fit the model.
+pub fn load(folder: &Path, model: &Model, optimizer: &ModuleOptimizer) -> Result<Option<Loaded>, Error> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let all = list(folder).map_err(Error::io(folder))?;
+    let mut damaged = Vec::new();
+    for path in all.iter().rev() {
+        match read(path) {
+            Some((state, model_bytes, optimizer_bytes)) => {
+                let misfit =
+                    |e: burn::store::RecordError| Error::Resume { path: path.clone(), reason: e.to_string() };
+                let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(model_bytes)).map_err(misfit)?;
+                let model = model.clone().try_load_record(record).map_err(misfit)?;
+                let optimizer =
+                    optimizer.clone().from_bytes(Bytes::from_bytes_vec(optimizer_bytes)).map_err(misfit)?;
+                return Ok(Some(Loaded { state, model, optimizer, damaged }));
+            }
+            None => damaged.push(path.clone()),
+        }
+    }
+    match damaged.first() {
+        None => Ok(None),
+        Some(path) => Err(Error::Resume {
+            path: path.clone(),
+            reason: format!("none of {} checkpoints is whole; start again in another --out", damaged.len()),
+        }),
+    }
+}
+
+/// The three members of a checkpoint, when all are there and match the manifest.
+fn read(path: &Path) -> Option<(State, Vec<u8>, Vec<u8>)> {
+    let manifest: BTreeMap<String, String> =
+        serde_json::from_slice(&fs::read(path.join("manifest.json")).ok()?).ok()?;
+    let member = |name: &str| {
+        let bytes = fs::read(path.join(name)).ok()?;
+        (manifest.get(name) == Some(&sha256(&bytes))).then_some(bytes)
+    };
+    Some((
+        serde_json::from_slice(&member("state.json")?).ok()?,
+        member("model.bpk")?,
+        member("optimizer.bpk")?,
+    ))
+}

@@ -1,0 +1,221 @@
+//! The training loop.
+//!
+//! For each epoch: every training batch once, in an order that is a function of seed and epoch; then the
+//! validation clips; then a row of results, the last and perhaps the best weights, and a checkpoint.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::checkpoint::{self, State};
+use super::objective::cross_entropy;
+use super::recipe::{Monitor, Optimizer, TrainingConfig};
+use super::results::{self, EpochRow};
+use super::run_dir::save;
+use super::{Error, Event, Observer, RunDir, score};
+use crate::dataset::{Batch, ClipLoader};
+use crate::metrics;
+use crate::models::Model;
+use crate::seed::{Purpose, Seed};
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All epochs were trained.
+    Finished,
+    /// No improvement for `patience` epochs.
+    EarlyStopping,
+    /// Asked to stop; the state was saved and `--resume` goes on from it.
+    Interrupted,
+}
+
+/// What the loop works with.
+pub struct Fit<'a> {
+    /// Epochs, batch size, optimiser, early stopping.
+    pub config: &'a TrainingConfig,
+    /// Seed of dropout.
+    pub seed: Seed,
+    /// Where to write.
+    pub run_dir: &'a RunDir,
+    /// Training clips, shuffled.
+    pub train: &'a ClipLoader,
+    /// Validation clips, sequential.
+    pub valid: &'a ClipLoader,
+    /// The device without automatic differentiation.
+    pub device: &'a Device,
+    /// Told about every step and epoch.
+    pub observer: &'a dyn Observer,
+    /// Set from outside to save and stop after the current step.
+    pub stop: &'a AtomicBool,
+}
+
+/// The optimiser of a recipe, without any history.
+pub fn optimizer(config: &TrainingConfig) -> ModuleOptimizer {
+    match config.optimizer {
+        Optimizer::Adam => AdamConfig::new().with_epsilon(1e-7).init(),
+    }
+}
+
+impl Fit<'_> {
+    /// Trains from `state` on. `model` lives on the device with automatic differentiation.
+    pub fn run(
+        &self,
+        mut model: Model,
+        mut optimizer: ModuleOptimizer,
+        mut state: State,
+    ) -> Result<(Ended, State), Error> {
+        while state.epoch <= self.config.epochs {
+            if self.out_of_patience(&state) {
+                return Ok((Ended::EarlyStopping, state));
+            }
+            (model, optimizer) = match self.train_epoch(model, optimizer, &mut state)? {
+                Trained::Whole(model, optimizer) => (*model, optimizer),
+                Trained::Stopped => return Ok((Ended::Interrupted, state)),
+            };
+            self.finish_epoch(&model, &optimizer, &mut state)?;
+        }
+        Ok((Ended::Finished, state))
+    }
+
+    /// The batches of one epoch, from `state.step` on.
+    fn train_epoch(
+        &self,
+        mut model: Model,
+        mut optimizer: ModuleOptimizer,
+        state: &mut State,
+    ) -> Result<Trained, Error> {
+        let epoch = state.epoch as u64;
+        let device = self.device.clone().autodiff();
+        let (earlier, clips_before, start) = (state.seconds, state.clips, Instant::now());
+        for batch in self.train.epoch(epoch, state.step) {
+            // Burn draws dropout masks from one generator a device: seeded for every step, it has no history.
+            device.seed(self.seed.number(Purpose::Dropout, epoch, state.step as u64));
+            let batch = batch?;
+            let targets =
+                tensor([batch.clips.len(), batch.targets.len() / batch.clips.len()], &batch.targets, &device);
+            let logits = model.forward(tensor(batch.shape, &batch.inputs, &device));
+            let loss = cross_entropy(logits.clone(), targets);
+            let value = floats(loss.clone().inner())[0];
+            if !value.is_finite() {
+                return Err(self.not_finite(value, state));
+            }
+            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            model = optimizer.step(self.config.learning_rate, model, gradients);
+
+            state.step += 1;
+            state.count(&batch, value, &floats(logits.inner()));
+            state.seconds = earlier + start.elapsed().as_secs_f64();
+            self.observer.event(&Event::Step {
+                epoch: state.epoch,
+                epochs: self.config.epochs,
+                step: state.step,
+                steps: self.train.num_batches(),
+                loss: state.loss_sum / state.clips as f64,
+                clips_per_second: (state.clips - clips_before) as f64 / start.elapsed().as_secs_f64(),
+            });
+            if self.stop.load(Ordering::Relaxed) {
+                checkpoint::save(&self.run_dir.checkpoints(), state, &model, &optimizer)?;
+                return Ok(Trained::Stopped);
+            }
+        }
+        Ok(Trained::Whole(Box::new(model), optimizer))
+    }
+
+    /// Validation, the row of results, weights and checkpoint.
+    fn finish_epoch(
+        &self,
+        model: &Model,
+        optimizer: &ModuleOptimizer,
+        state: &mut State,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        let valid = score(&model.valid(), self.valid, self.device)?;
+        let row = EpochRow {
+            epoch: state.epoch,
+            time: state.seconds + start.elapsed().as_secs_f64(),
+            train_loss: state.loss_sum / state.clips as f64,
+            train_accuracy: state.correct as f64 / state.clips as f64,
+            valid_loss: valid.loss(),
+            valid_accuracy: valid.accuracy(),
+            lr: self.config.learning_rate,
+            clips_per_second: state.clips as f64 / state.seconds,
+        };
+        let best = state.best_row().is_none_or(|best| self.better(&row, best));
+        if best {
+            state.best_epoch = Some(row.epoch);
+        }
+        state.rows.push(row);
+        let weights = model.to_safetensors()?;
+        if best {
+            save(&self.run_dir.best_weights(), &weights)?;
+        }
+        save(&self.run_dir.last_weights(), &weights)?;
+        results::write(&self.run_dir.results(), &state.rows)?;
+        state.next_epoch();
+        checkpoint::save(&self.run_dir.checkpoints(), state, model, optimizer)?;
+        if let Some(row) = state.rows.last() {
+            self.observer.event(&Event::Epoch { row, best });
+        }
+        Ok(())
+    }
+
+    /// Strictly better, so that of equal epochs the first is kept.
+    fn better(&self, row: &EpochRow, best: &EpochRow) -> bool {
+        match self.config.monitor {
+            Monitor::Accuracy => row.valid_accuracy > best.valid_accuracy,
+            Monitor::Loss => row.valid_loss < best.valid_loss,
+        }
+    }
+
+    fn out_of_patience(&self, state: &State) -> bool {
+        let since = state.best_epoch.map_or(0, |best| state.epoch - 1 - best);
+        self.config.patience > 0 && since >= self.config.patience
+    }
+
+    fn not_finite(&self, loss: f32, state: &State) -> Error {
+        Error::NotFinite {
+            loss: f64::from(loss),
+            epoch: state.epoch,
+            step: state.step + 1,
+            checkpoint: self.run_dir.checkpoints(),
+        }
+    }
+}
+
+enum Trained {
+    Whole(Box<Model>, ModuleOptimizer),
+    Stopped,
+}
+
+impl State {
+    fn count(&mut self, batch: &Batch, loss: f32, logits: &[f32]) {
+        let clips = batch.clips.len();
+        self.loss_sum += f64::from(loss) * clips as f64;
+        let classes = batch.targets.len() / clips;
+        let rows = logits.chunks_exact(classes).zip(batch.targets.chunks_exact(classes));
+        self.correct += rows.filter(|(l, t)| metrics::argmax(l) == metrics::argmax(t)).count();
+        self.clips += clips;
+    }
+
+    /// The row of the best epoch so far.
+    pub fn best_row(&self) -> Option<&EpochRow> {
+        self.rows.iter().find(|row| Some(row.epoch) == self.best_epoch)
+    }
+
+    fn next_epoch(&mut self) {
+        self.epoch += 1;
+        (self.step, self.correct, self.clips) = (0, 0, 0);
+        (self.loss_sum, self.seconds) = (0.0, 0.0);
+    }
+}
+
+fn tensor<const D: usize>(shape: [usize; D], values: &[f32], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}

@@ -1,0 +1,253 @@
+//! What one experiment is: a TOML file with a section for each step of the pipeline.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::audio::AudioConfig;
+use crate::config::{self, ConfigError};
+use crate::dataset::SplitConfig;
+use crate::dataset::prepare::Source;
+use crate::decision::DecisionConfig;
+use crate::features::{Extractor, FeatureConfig};
+use crate::models::ModelConfig;
+
+/// An experiment, complete: data, split, audio, features, model, training and decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the experiment; a run directory is called after it.
+    pub name: String,
+    /// Seed of everything random. Default 42.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Where the recordings come from.
+    #[serde(default)]
+    pub data: DataConfig,
+    /// Which clips train, choose the epoch, and are reported.
+    pub split: SplitConfig,
+    /// What one clip is.
+    #[serde(default)]
+    pub audio: AudioConfig,
+    /// The front end.
+    #[serde(default)]
+    pub features: FeatureConfig,
+    /// The network.
+    pub model: ModelConfig,
+    /// How it is fitted.
+    #[serde(default)]
+    pub training: TrainingConfig,
+    /// When the answer is "indeterminate".
+    #[serde(default)]
+    pub decision: DecisionConfig,
+}
+
+/// Recipes inside the program, by name: those of `recipes/`.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("quickstart/cnn", include_str!("../../recipes/quickstart/cnn.toml")),
+    ("quickstart/dense", include_str!("../../recipes/quickstart/dense.toml")),
+    ("urbansound8k/dense", include_str!("../../recipes/urbansound8k/dense.toml")),
+    ("urbansound8k/cnn", include_str!("../../recipes/urbansound8k/cnn.toml")),
+    ("urbansound8k/cnn_shuffled", include_str!("../../recipes/urbansound8k/cnn_shuffled.toml")),
+    ("urbansound8k/lstm", include_str!("../../recipes/urbansound8k/lstm.toml")),
+    ("urbansound8k/crnn", include_str!("../../recipes/urbansound8k/crnn.toml")),
+];
+
+fn default_seed() -> u64 {
+    42
+}
+
+/// Recipe section `[data]`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// Layout of the folder given with `--data`. Default: none, the data is a manifest CSV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Manifest CSV, or root folder when `source` is set; `--data` replaces it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+/// Recipe section `[training]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Most epochs. Default 40.
+    pub epochs: usize,
+    /// Clips a step; the last batch of an epoch may be smaller. Default 32.
+    pub batch_size: usize,
+    /// Optimiser. Default Adam.
+    pub optimizer: Optimizer,
+    /// Learning rate. Default 0.001.
+    pub learning_rate: f64,
+    /// What the best epoch is chosen by, on the validation clips. Default accuracy.
+    pub monitor: Monitor,
+    /// Early stopping: epochs without improvement before training ends; 0 never stops early. Default 10.
+    pub patience: usize,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 40,
+            batch_size: 32,
+            optimizer: Optimizer::Adam,
+            learning_rate: 1e-3,
+            monitor: Monitor::Accuracy,
+            patience: 10,
+        }
+    }
+}
+
+/// The optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Adam (Kingma & Ba 2015) with Keras' constants: beta 0.9 and 0.999, epsilon 1e-7.
+    Adam,
+}
+
+/// What the best epoch is chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Monitor {
+    /// Highest validation accuracy.
+    Accuracy,
+    /// Lowest validation loss.
+    Loss,
+}
+
+impl Recipe {
+    /// Reads a recipe file, applies `--set section.key=value` assignments and validates the result.
+    pub fn read(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+        Self::from_table(config::read_table(path)?, sets, &path.display().to_string())
+    }
+
+    /// Reads the recipe file `path`, or, when there is no such file, the built-in recipe of that name.
+    pub fn find(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
+        let name = path.to_string_lossy();
+        match BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+            Some((_, text)) if !path.exists() => Self::from_text(text, sets, &name),
+            _ => Self::read(path, sets),
+        }
+    }
+
+    fn from_text(text: &str, sets: &[String], origin: &str) -> Result<Self, ConfigError> {
+        let table = text.parse().map_err(|e: toml::de::Error| ConfigError::Parse {
+            origin: origin.to_owned(),
+            message: e.to_string(),
+        })?;
+        Self::from_table(table, sets, origin)
+    }
+
+    /// As [`Recipe::read`], from a table; `origin` names it in errors.
+    pub fn from_table(mut table: Table, sets: &[String], origin: &str) -> Result<Self, ConfigError> {
+        for assignment in sets {
+            config::apply_set(&mut table, assignment)?;
+        }
+        let recipe: Self = config::parse(table, origin)?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// The recipe as TOML, every default written out.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|e| ConfigError::field("recipe", e.to_string()))
+    }
+
+    /// Everything that can be checked without data.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.name.is_empty() || self.name.contains(['/', '\\']) {
+            return Err(ConfigError::field("name", format!("`{}` cannot name a run directory", self.name)));
+        }
+        self.audio.validate()?;
+        self.decision.validate()?;
+        self.training.validate()?;
+        let extractor = Extractor::new(&self.audio, &self.features)?;
+        // The number of classes is the data's; two are the least any network accepts.
+        self.model.validate(extractor.shape(), 2)
+    }
+}
+
+impl TrainingConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, reason: String| Err(ConfigError::field(format!("training.{key}"), reason));
+        if self.epochs == 0 {
+            return refuse("epochs", "0 trains nothing; give at least 1".into());
+        }
+        if self.batch_size == 0 {
+            return refuse("batch_size", "0 is not a batch; give at least 1".into());
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return refuse("learning_rate", format!("{} must be above 0", self.learning_rate));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "name = 'x'\n[split]\nprotocol = 'manifest'\n[model]\nname = 'cnn'\n";
+
+    fn recipe(text: &str, sets: &[&str]) -> Result<Recipe, ConfigError> {
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        Recipe::from_table(text.parse().unwrap(), &sets, "recipe.toml")
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_urban_sounds_study() {
+        let recipe = recipe(MINIMAL, &[]).unwrap();
+        assert_eq!((recipe.seed, recipe.training.epochs, recipe.training.batch_size), (42, 40, 32));
+        let shape = Extractor::new(&recipe.audio, &recipe.features).unwrap().shape();
+        assert_eq!((shape.bins, shape.frames), (128, 173));
+        assert!((recipe.decision.threshold - 0.6).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_written_form_reads_back_to_the_same_recipe() {
+        let first = recipe(MINIMAL, &["training.epochs=3", "decision.indeterminate=indeterminado"]).unwrap();
+        let again = recipe(&first.to_toml().unwrap(), &[]).unwrap();
+        assert_eq!(first, again);
+        assert_eq!(first.to_toml().unwrap(), again.to_toml().unwrap());
+    }
+
+    #[test]
+    fn every_recipe_of_the_folder_is_built_in_and_valid() {
+        let mut files = Vec::new();
+        for folder in std::fs::read_dir("recipes").unwrap() {
+            for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+                let path = file.unwrap().path().with_extension("");
+                files.push(path.strip_prefix("recipes").unwrap().to_string_lossy().into_owned());
+            }
+        }
+        files.sort();
+        let mut names: Vec<_> = BUILT_IN.iter().map(|(name, _)| name.to_string()).collect();
+        names.sort();
+        assert_eq!(files, names);
+        for name in names {
+            Recipe::find(Path::new(&name), &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_by_field() {
+        for (set, expected) in [
+            ("training.epochs=0", "training.epochs"),
+            ("training.batch_size=0", "training.batch_size"),
+            ("training.learning_rate=-1.0", "training.learning_rate"),
+            ("training.epoch=3", "epoch"),
+            ("model.name=resnet5000", "resnet5000"),
+            ("model.dropout=1.5", "model.dropout"),
+            ("decision.threshold=2.0", "decision.threshold"),
+            ("audio.clip_seconds=0.05", "model.name"),
+            ("name=a/b", "name"),
+        ] {
+            let error = recipe(MINIMAL, &[set]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{set}: {error}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! One run, from a recipe and data to trained weights in a run directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::checkpoint::{self, State, sha256};
+use super::fit::{Ended, Fit, optimizer};
+use super::run_dir::save;
+use super::{ClipCounts, Error, Event, Observer, Recipe, RunDir, RunInfo, Versions};
+use crate::dataset::prepare;
+use crate::dataset::{ClipLoader, ClipSet, FeatureCache, Labels, Manifest, Order, Split, Splits};
+use crate::features::{Extractor, Stats};
+use crate::models;
+use crate::seed::Seed;
+
+/// Features kept in memory between epochs when no cache folder is given, in bytes.
+const MEMORY_CACHE: usize = 4 << 30;
+
+/// The tensor library, as pinned in `Cargo.toml`.
+const BURN_VERSION: &str = "0.22.1";
+
+/// What a run needs to know besides its recipe.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Manifest CSV or data set root; overrides the recipe's `data.path`.
+    pub data: Option<PathBuf>,
+    /// Run directory.
+    pub out: PathBuf,
+    /// Go on from the newest checkpoint.
+    pub resume: bool,
+    /// Device by name; see [`models::device`].
+    pub device: String,
+    /// Folder for features between runs; `None` keeps them in memory.
+    pub cache: Option<PathBuf>,
+    /// The command that was typed, for the record.
+    pub command: String,
+}
+
+/// Data, split and front end, ready to train.
+#[derive(Debug)]
+pub struct Prepared {
+    /// All clips, paths absolute, the split written in.
+    pub manifest: Arc<Manifest>,
+    /// Who trains, validates and tests.
+    pub splits: Splits,
+    /// Classes in output order.
+    pub labels: Arc<Labels>,
+    /// The front end, not yet standardising.
+    pub extractor: Arc<Extractor>,
+    /// Numbers the network carries.
+    pub parameters: models::weights::ParameterCount,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Why the loop ended.
+    pub ended: Ended,
+    /// Rows of results and the best epoch.
+    pub state: State,
+    /// Data and split.
+    pub prepared: Prepared,
+    /// Checkpoints that were damaged and passed over when resuming.
+    pub damaged: Vec<PathBuf>,
+}
+
+/// Reads the data and splits it; decodes nothing.
+pub fn prepare(recipe: &Recipe, data: Option<&Path>) -> Result<Prepared, Error> {
+    let mut manifest = read_data(recipe, data)?;
+    let splits = recipe.split.split(&manifest, Seed(recipe.seed))?;
+    let labels = Arc::new(manifest.labels.clone());
+    let extractor = Arc::new(Extractor::new(&recipe.audio, &recipe.features)?);
+    for entry in &mut manifest.entries {
+        let path = manifest.root.join(&entry.path);
+        entry.path = std::path::absolute(&path).map_err(Error::io(path))?;
+        entry.split = None;
+    }
+    for (split, indices) in
+        [(Split::Train, &splits.train), (Split::Valid, &splits.valid), (Split::Test, &splits.test)]
+    {
+        indices.iter().for_each(|&i| manifest.entries[i].split = Some(split));
+    }
+    let device = models::device("cpu")?;
+    let model = recipe.model.init(extractor.shape(), labels.len(), Seed(recipe.seed), &device)?;
+    let parameters = model.count_parameters();
+    Ok(Prepared { manifest: Arc::new(manifest), splits, labels, extractor, parameters })
+}
+
+fn read_data(recipe: &Recipe, data: Option<&Path>) -> Result<Manifest, Error> {
+    let source = recipe.data.source;
+    let Some(path) = data.or(recipe.data.path.as_deref()) else {
+        let expected = match source {
+            Some(source) => format!("the {source} folder"),
+            None => "a manifest CSV".to_owned(),
+        };
+        return Err(Error::NoData { expected });
+    };
+    Ok(match source {
+        // A manifest that was prepared before is taken whatever the recipe's layout.
+        Some(source) if path.is_dir() => prepare::prepare(source, path)?.manifest,
+        _ => Manifest::read(path)?,
+    })
+}
+
+/// Trains `recipe` and fills the run directory. `stop`, once set, saves and ends the run after the current step.
+pub fn train(
+    recipe: &Recipe,
+    options: &RunOptions,
+    observer: &dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome, Error> {
+    let device = models::device(&options.device)?;
+    let run_dir = RunDir::new(&options.out);
+    let prepared = prepare(recipe, options.data.as_deref())?;
+    let fingerprint = fingerprint(recipe, &prepared)?;
+    if !options.resume && run_dir.recipe().exists() {
+        return Err(Error::Exists { path: options.out.clone() });
+    }
+
+    let cache = Arc::new(match &options.cache {
+        Some(folder) => FeatureCache::on_disk(folder)?,
+        None => FeatureCache::in_memory(MEMORY_CACHE),
+    });
+    let set = |indices: &[usize]| {
+        let (manifest, labels) = (Arc::clone(&prepared.manifest), Arc::clone(&prepared.labels));
+        let extractor = Arc::clone(&prepared.extractor);
+        ClipSet::new(manifest, indices.to_vec(), labels, extractor, Some(Arc::clone(&cache)))
+    };
+    let splits = &prepared.splits;
+    check(&set(&[&splits.train[..], &splits.valid, &splits.test].concat())?, observer)?;
+    observer.event(&Event::Ready(&prepared));
+
+    let train_set = set(&splits.train)?;
+    let stats = train_set.stats()?;
+    write_inputs(&run_dir, recipe, &prepared, stats)?;
+
+    let seed = Seed(recipe.seed);
+    let batch_size = recipe.training.batch_size;
+    let train_set = Arc::new(train_set.with_stats(stats));
+    let valid_set = Arc::new(set(&splits.valid)?.with_stats(stats));
+    let fit = Fit {
+        config: &recipe.training,
+        seed,
+        run_dir: &run_dir,
+        train: &ClipLoader::new(train_set, batch_size, Order::Shuffled(seed)),
+        valid: &ClipLoader::new(valid_set, batch_size, Order::Sequential),
+        device: &device,
+        observer,
+        stop,
+    };
+    let shape = prepared.extractor.shape();
+    let mut model = recipe.model.init(shape, prepared.labels.len(), seed, &device.clone().autodiff())?;
+    let mut optimizer = optimizer(&recipe.training);
+    let mut state = State::start(fingerprint.clone());
+    let mut damaged = Vec::new();
+    if let Some(loaded) = resumed(options, &run_dir, &model, &optimizer)? {
+        if loaded.state.fingerprint != fingerprint {
+            let reason = "its recipe or data differ from the ones given; use the same, or another --out";
+            return Err(Error::Resume { path: options.out.clone(), reason: reason.to_owned() });
+        }
+        (model, optimizer, state, damaged) = (loaded.model, loaded.optimizer, loaded.state, loaded.damaged);
+    }
+    let (ended, state) = fit.run(model, optimizer, state)?;
+    write_info(&run_dir, recipe, &prepared, options, &state)?;
+    Ok(Outcome { ended, state, prepared, damaged })
+}
+
+fn resumed(
+    options: &RunOptions,
+    run_dir: &RunDir,
+    model: &models::Model,
+    optimizer: &burn::optim::ModuleOptimizer,
+) -> Result<Option<checkpoint::Loaded>, Error> {
+    if options.resume { checkpoint::load(&run_dir.checkpoints(), model, optimizer) } else { Ok(None) }
+}
+
+/// Decodes every clip once; stops when one cannot be used.
+fn check(set: &ClipSet, observer: &dyn Observer) -> Result<(), Error> {
+    let total = set.len();
+    let bad = set.check(&|done| observer.event(&Event::Checked { done, total }));
+    match bad.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::BadClips { count: bad.len(), total, first: first.reason.clone() }),
+    }
+}
+
+/// What the run is made of, so that it can be evaluated and bundled from its directory alone.
+fn write_inputs(run_dir: &RunDir, recipe: &Recipe, prepared: &Prepared, stats: Stats) -> Result<(), Error> {
+    let json = |path: PathBuf, value: serde_json::Result<Vec<u8>>| {
+        let bytes = value.map_err(|e| Error::io(&path)(e.into()))?;
+        save(&path, &bytes)
+    };
+    save(&run_dir.recipe(), recipe.to_toml()?.as_bytes())?;
+    json(run_dir.labels(), serde_json::to_vec_pretty(&*prepared.labels))?;
+    json(run_dir.stats(), serde_json::to_vec_pretty(&stats))?;
+    prepared.manifest.write(&run_dir.manifest())?;
+    Ok(())
+}
+
+/// `run.json`: what ran, where, and what came of it.
+fn write_info(
+    run_dir: &RunDir,
+    recipe: &Recipe,
+    prepared: &Prepared,
+    options: &RunOptions,
+    state: &State,
+) -> Result<(), Error> {
+    let seconds: f64 = state.rows.iter().map(|row| row.time).sum();
+    let best = state.best_row();
+    let info = RunInfo {
+        name: recipe.name.clone(),
+        model: recipe.model.name().to_owned(),
+        parameters: prepared.parameters.total as u64,
+        trainable_parameters: prepared.parameters.trainable as u64,
+        seed: recipe.seed,
+        epochs: state.rows.len(),
+        best_epoch: best.map_or(0, |row| row.epoch),
+        best_valid_accuracy: best.map(|row| row.valid_accuracy),
+        seconds,
+        seconds_per_epoch: if state.rows.is_empty() { 0.0 } else { seconds / state.rows.len() as f64 },
+        protocol: recipe.split.describe(),
+        leaking: prepared.splits.leaking,
+        warnings: prepared.splits.warnings.clone(),
+        command: options.command.clone(),
+        versions: Versions { oido: env!("CARGO_PKG_VERSION").to_owned(), burn: BURN_VERSION.to_owned() },
+        device: options.device.clone(),
+        manifest_sha256: manifest_sha256(&prepared.manifest),
+        clips: ClipCounts {
+            train: prepared.splits.train.len(),
+            valid: prepared.splits.valid.len(),
+            test: prepared.splits.test.len(),
+        },
+        decision: recipe.decision.clone(),
+    };
+    let path = run_dir.info();
+    let bytes = serde_json::to_vec_pretty(&info).map_err(|e| Error::io(&path)(e.into()))?;
+    save(&path, &bytes)
+}
+
+/// sha256 of what makes two runs the same run: everything in the recipe but the number of epochs (a finished run
+/// may be prolonged), and the clips with their parts.
+fn fingerprint(recipe: &Recipe, prepared: &Prepared) -> Result<String, Error> {
+    let mut recipe = recipe.clone();
+    recipe.training.epochs = 0;
+    recipe.data.path = None;
+    Ok(sha256(format!("{}\n{}", recipe.to_toml()?, manifest_sha256(&prepared.manifest)).as_bytes()))
+}
+
+/// sha256 over the clips: file name, labels, part and position, in order. Folders do not count, so the same data
+/// under another root is the same data.
+fn manifest_sha256(manifest: &Manifest) -> String {
+    let mut text = String::new();
+    for entry in &manifest.entries {
+        let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
+        let (start, duration) = (entry.start, entry.duration);
+        text += &format!("{name}\t{:?}\t{:?}\t{start:?}\t{duration:?}\n", entry.labels, entry.split);
+    }
+    sha256(text.as_bytes())
+}

@@ -1,0 +1,51 @@
+//! A network over a set of clips: logits and targets, in the order of the set.
+
+use burn::tensor::Device;
+
+use crate::dataset::{ClipLoader, Error};
+use crate::metrics;
+use crate::models::Model;
+
+/// Logits and targets of every clip of a set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scored {
+    /// `[clips, num_classes]`, before softmax.
+    pub logits: Vec<f32>,
+    /// `[clips, num_classes]`.
+    pub targets: Vec<f32>,
+    /// Number of classes.
+    pub num_classes: usize,
+}
+
+impl Scored {
+    /// Probabilities: softmax of each row of the logits.
+    pub fn scores(&self) -> Vec<f32> {
+        let mut scores = self.logits.clone();
+        scores.chunks_exact_mut(self.num_classes).for_each(metrics::softmax);
+        scores
+    }
+
+    /// Share of clips whose highest score is the target.
+    pub fn accuracy(&self) -> f64 {
+        metrics::accuracy(&self.logits, &self.targets, self.num_classes)
+    }
+
+    /// Mean cross-entropy.
+    pub fn loss(&self) -> f64 {
+        metrics::cross_entropy(&self.logits, &self.targets, self.num_classes)
+    }
+}
+
+/// Runs `model` over the clips of `loader` (which must be sequential). The way in which validation, evaluation and
+/// prediction score a clip is one: [`Model::infer`].
+pub fn score(model: &Model, loader: &ClipLoader, device: &Device) -> Result<Scored, Error> {
+    let input = loader.set().shape();
+    let mut scored =
+        Scored { logits: Vec::new(), targets: Vec::new(), num_classes: loader.set().num_classes() };
+    for batch in loader.epoch(0, 0) {
+        let batch = batch?;
+        scored.logits.extend(model.infer(&batch.inputs, input, device));
+        scored.targets.extend(batch.targets);
+    }
+    Ok(scored)
+}
