@@ -1,7 +1,9 @@
 //! Words in, words out: the command line. The only module that prints.
 
 pub mod commands;
+pub mod interrupt;
 mod output;
+pub mod progress;
 
 pub use output::Output;
 
@@ -29,6 +31,10 @@ pub struct Cli {
 pub enum Command {
     /// Prepare a manifest from a folder or data set.
     Prepare(commands::prepare::Args),
+    /// Train a recipe: data in, run directory out.
+    Train(commands::train::Args),
+    /// List the network architectures.
+    Models,
 }
 
 /// How a command ended; see the table in DESIGN §4.
@@ -42,6 +48,8 @@ pub enum Exit {
     BadInputs,
     /// 4: permanent failure (bad bundle or configuration).
     Permanent,
+    /// 130 or 143: ended by Ctrl-C or SIGTERM, everything saved.
+    Interrupted(u8),
 }
 
 impl Exit {
@@ -51,6 +59,7 @@ impl Exit {
             Self::Negative => 1,
             Self::BadInputs => 3,
             Self::Permanent => 4,
+            Self::Interrupted(code) => code,
         }
     }
 }
@@ -61,6 +70,8 @@ pub fn main() -> ExitCode {
     let output = Output::new(cli.json, cli.quiet);
     let result = match cli.command {
         Command::Prepare(args) => commands::prepare::run(&args, &output),
+        Command::Train(args) => commands::train::run(&args, &output),
+        Command::Models => commands::models::run(&output),
     };
     match result {
         Ok(exit) => ExitCode::from(exit.code()),

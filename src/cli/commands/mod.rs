@@ -1,3 +1,5 @@
 //! One subcommand, one file.
 
+pub mod models;
 pub mod prepare;
+pub mod train;

@@ -1,0 +1,118 @@
+//! `oido train`: a recipe and data → a run directory with weights and a report.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::interrupt::Interrupt;
+use crate::cli::progress::Progress;
+use crate::cli::{Exit, Output};
+use crate::features::Extractor;
+use crate::training::fit::Ended;
+use crate::training::{self, Recipe, RunOptions};
+
+/// Arguments of `oido train`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Recipe: a TOML file, or the name of a built-in one such as `urbansound8k/cnn` (`oido models` lists them).
+    pub recipe: PathBuf,
+    /// The data: a manifest CSV, or the root folder of the recipe's data set.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Change one field of the recipe, as in `--set training.epochs=3`; may be repeated.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Run directory [default: runs/<name of the recipe>, numbered when it exists].
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Go on from the newest checkpoint in --out.
+    #[arg(long, requires = "out")]
+    pub resume: bool,
+    /// cpu, vulkan, wgpu or cuda:0.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Folder that keeps features between runs [default: in memory, for this run only].
+    #[arg(long)]
+    pub cache: Option<PathBuf>,
+    /// Check everything that can be checked without training, and say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Runs `oido train`.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let recipe = Recipe::find(&args.recipe, &args.sets)?;
+    if args.dry_run {
+        return dry_run(&recipe, args, output);
+    }
+    let out = args.out.clone().unwrap_or_else(|| free_directory(&recipe.name));
+    train(&recipe, args.data.as_deref(), &out, args, output)
+}
+
+fn train(
+    recipe: &Recipe,
+    data: Option<&Path>,
+    out: &Path,
+    args: &Args,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let interrupt = Interrupt::install()?;
+    let options = RunOptions {
+        data: data.map(Path::to_owned),
+        out: out.to_owned(),
+        resume: args.resume,
+        device: args.device.clone(),
+        cache: args.cache.clone(),
+        command: command_line(),
+    };
+    let outcome = training::train(recipe, &options, &Progress::new(output), interrupt.flag())?;
+    for path in &outcome.damaged {
+        output.warn(&format!("{} is damaged; went on from an older checkpoint", path.display()));
+    }
+    if outcome.ended == Ended::Interrupted {
+        output.say(&format!(
+            "stopped and saved; go on with: oido train {} --out {} --resume",
+            args.recipe.display(),
+            out.display()
+        ));
+        return Ok(Exit::Interrupted(interrupt.exit_code()));
+    }
+    Ok(Exit::Done)
+}
+
+fn dry_run(recipe: &Recipe, args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let shape = Extractor::new(&recipe.audio, &recipe.features)?.shape();
+    output.data(&recipe.to_toml()?);
+    output.say(&format!("the recipe is valid; features {} x {}", shape.bins, shape.frames));
+    if args.data.is_some() || recipe.data.path.is_some() {
+        let prepared = training::prepare(recipe, args.data.as_deref())?;
+        prepared.splits.warnings.iter().for_each(|warning| output.warn(warning));
+        output.say(&format!(
+            "the data is valid: {} classes, {} train, {} valid, {} test clips; {} has {} parameters",
+            prepared.labels.len(),
+            prepared.splits.train.len(),
+            prepared.splits.valid.len(),
+            prepared.splits.test.len(),
+            recipe.model.name(),
+            prepared.parameters.total,
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// `runs/NAME`, or `runs/NAME2`, `runs/NAME3` … when that exists.
+fn free_directory(name: &str) -> PathBuf {
+    let numbered =
+        |n: u32| Path::new("runs").join(if n == 1 { name.to_owned() } else { format!("{name}{n}") });
+    (1..).map(numbered).find(|path| !path.exists()).unwrap_or_else(|| numbered(1))
+}
+
+/// The command as it was typed, for the report.
+pub fn command_line() -> String {
+    let words = std::env::args().skip(1).map(|word| {
+        if word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,".contains(c)) {
+            word
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    std::iter::once("oido".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}

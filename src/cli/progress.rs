@@ -1,0 +1,93 @@
+//! A run as a progress bar on a terminal, as one line an epoch elsewhere, as JSON lines with `--json`.
+
+use std::sync::Mutex;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::Output;
+use crate::training::{Event, Observer};
+
+/// Shows the events of a training run.
+pub struct Progress<'a> {
+    output: &'a Output,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+const CHECK: &str = "checking clips {bar:30} {pos}/{len} {per_sec} ETA {eta}";
+const STEPS: &str = "{prefix} {bar:30} {pos}/{len} {msg} ETA {eta}";
+
+impl<'a> Progress<'a> {
+    /// Shows on `output`.
+    pub fn new(output: &'a Output) -> Self {
+        Self { output, bar: Mutex::new(None) }
+    }
+
+    /// Moves the bar to `position` of `length`, starting it when needed; nothing happens without a terminal.
+    fn bar(&self, template: &str, position: usize, length: usize, update: impl Fn(&ProgressBar)) {
+        if !self.output.progress() {
+            return;
+        }
+        let Ok(mut slot) = self.bar.lock() else { return };
+        let bar = slot.get_or_insert_with(|| {
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(length as u64).with_style(style)
+        });
+        update(bar);
+        bar.set_position(position as u64);
+        if position == length {
+            bar.finish_and_clear();
+            *slot = None;
+        }
+    }
+}
+
+impl Observer for Progress<'_> {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Checked { done, total } => self.bar(CHECK, *done, *total, |_| ()),
+            Event::Ready(prepared) => {
+                let (splits, shape) = (&prepared.splits, prepared.extractor.shape());
+                self.output.say(&format!(
+                    "{} classes; clips: {} train, {} valid, {} test; features {} x {}; {} parameters",
+                    prepared.labels.len(),
+                    splits.train.len(),
+                    splits.valid.len(),
+                    splits.test.len(),
+                    shape.bins,
+                    shape.frames,
+                    prepared.parameters.total,
+                ));
+                splits.warnings.iter().for_each(|warning| self.output.warn(warning));
+            }
+            Event::Step { epoch, epochs, step, steps, loss, clips_per_second } => {
+                self.bar(STEPS, *step, *steps, |bar| {
+                    bar.set_prefix(format!("epoch {epoch}/{epochs}"));
+                    bar.set_message(format!("loss {loss:.4}  {clips_per_second:.0} clips/s"));
+                });
+            }
+            Event::Epoch { row, best } => {
+                if self.output.json() {
+                    let mut line = serde_json::to_value(row).unwrap_or_default();
+                    line["best"] = json!(best);
+                    self.output.json_line(&line);
+                } else {
+                    // A stable line: SageMaker reads metrics from it with regular expressions.
+                    self.output.say(&format!(
+                        "epoch={} train_loss={:.4} train_accuracy={:.4} val_loss={:.4} val_accuracy={:.4} \
+                         seconds={:.1} clips_per_second={:.0}{}",
+                        row.epoch,
+                        row.train_loss,
+                        row.train_accuracy,
+                        row.valid_loss,
+                        row.valid_accuracy,
+                        row.time,
+                        row.clips_per_second,
+                        if *best { " best" } else { "" },
+                    ));
+                }
+            }
+        }
+    }
+}
