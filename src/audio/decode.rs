@@ -16,7 +16,7 @@ use symphonia::default::{get_codecs, get_probe};
 use super::contain::contained;
 use super::recognise::{HEAD, refuse_known};
 use super::source::{Budget, Media};
-use super::{Error, Limits, Source, Waveform, wav_header};
+use super::{Error, Limits, Source, Waveform, chunk_lengths};
 
 /// Largest absolute sample. Float files scaled like 32-bit integers pass; powers of larger values would not fit
 /// a 32-bit float.
@@ -57,8 +57,8 @@ pub fn decode_range(
     let part = Part::new(&name, start, duration)?;
     let mut media = source.open(limits)?;
     let budget = media.budget();
-    prepare(&name, &mut media)?;
-    let decoded = contained(|| Decoding::open(&name, media, limits)?.run(&part, &budget));
+    let missing = prepare(&name, &mut media)?;
+    let decoded = contained(|| Decoding::open(&name, media, missing, limits)?.run(&part, &budget));
     match (budget.exceeded(), decoded) {
         // Symphonia may have taken the reader's refusal for the end of the file.
         (Some(reason), _) => Err(Error::Limit { name, reason: reason.to_owned() }),
@@ -67,13 +67,13 @@ pub fn decode_range(
     }
 }
 
-/// Refuses what is known not to decode, and corrects wav lengths.
-fn prepare(name: &str, media: &mut Media) -> Result<(), Error> {
+/// Refuses what is known not to decode, and corrects stated lengths; returns what the file lacks.
+fn prepare(name: &str, media: &mut Media) -> Result<Option<String>, Error> {
     let read = |source| Error::Read { name: name.to_owned(), source };
     refuse_known(name, &media.peek(0, HEAD).map_err(read)?)?;
-    wav_header::repair(media).map_err(read)?;
+    let missing = chunk_lengths::repair(media).map_err(read)?;
     media.seek(SeekFrom::Start(0)).map_err(read)?;
-    Ok(())
+    Ok(missing)
 }
 
 /// The wanted part of a recording, in seconds.
@@ -112,14 +112,14 @@ struct Decoding<'a> {
     track: u32,
     rate: u32,
     channels: usize,
-    /// Frames the container announces, where that is worth anything.
+    /// Frames the container states, where it states them.
     announced: Option<u64>,
     damage: Option<String>,
 }
 
 impl<'a> Decoding<'a> {
     /// Finds out the format from the bytes (never from the name) and prepares the decoder.
-    fn open(name: &'a str, media: Media, limits: &'a Limits) -> Result<Self, Error> {
+    fn open(name: &'a str, media: Media, damage: Option<String>, limits: &'a Limits) -> Result<Self, Error> {
         let stream = MediaSourceStream::new(Box::new(media), MediaSourceStreamOptions::default());
         let metadata = MetadataOptions::default()
             .limit_tag_bytes(Limit::Maximum(MAX_TAG_BYTES))
@@ -128,9 +128,11 @@ impl<'a> Decoding<'a> {
             .probe(&Hint::new(), stream, FormatOptions::default(), metadata)
             .map_err(|error| undecodable(name, &error))?;
         let (track, decoder, rate, channels) = start_track(name, reader.as_ref(), limits)?;
-        let announced = track.num_frames.filter(|_| reader.format_info().format != FORMAT_ID_MP3);
+        // Of an mp3, only what a LAME tag says; without one the number is a guess from the bit rate.
+        let stated = reader.format_info().format != FORMAT_ID_MP3 || track.delay.is_some();
+        let announced = track.num_frames.filter(|_| stated);
         let track = track.id;
-        Ok(Self { name, limits, reader, decoder, track, rate, channels, announced, damage: None })
+        Ok(Self { name, limits, reader, decoder, track, rate, channels, announced, damage })
     }
 
     /// Decodes `part`.
@@ -231,8 +233,12 @@ impl<'a> Decoding<'a> {
         }
     }
 
-    fn finish(self, mix: MonoMix, part: &Part) -> Result<(Waveform, Info), Error> {
+    fn finish(mut self, mix: MonoMix, part: &Part) -> Result<(Waveform, Info), Error> {
         let name = self.name.to_owned();
+        if let Some(all) = self.announced.filter(|all| !mix.is_full() && mix.position < *all) {
+            let reason = || format!("it announces {all} samples and ends after {}", mix.position);
+            self.damage.get_or_insert_with(reason);
+        }
         let samples = mix.samples;
         if samples.is_empty() {
             return Err(match self.damage {

@@ -16,6 +16,7 @@
 //! on threads, earlier calls or the file's name. A recording cut off in the middle, or damaged in places, gives
 //! what can be decoded and says so in [`Info::damage`]; it is refused only when nothing can be decoded.
 
+mod chunk_lengths;
 mod clip;
 mod config;
 mod contain;
@@ -26,7 +27,6 @@ mod limits;
 mod recognise;
 mod resample;
 mod source;
-mod wav_header;
 mod waveform;
 
 pub use clip::{Windows, fit, windows};

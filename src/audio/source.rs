@@ -159,7 +159,7 @@ pub(super) struct Media {
     len: u64,
     position: u64,
     budget: Arc<Budget>,
-    /// Bytes shown instead of the file's own: corrected header fields (see `wav_header`).
+    /// Bytes shown instead of the file's own: corrected header fields (see `chunk_lengths`).
     patches: Vec<(u64, [u8; 4])>,
 }
 

@@ -2,13 +2,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rand::RngExt;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::cache::{FeatureCache, Key};
 use super::{Batch, Entry, Error, Labels, Manifest};
 use crate::audio::{self, Limits, Source};
-use crate::features::{Extractor, FeatureShape, Features, Stats};
+use crate::features::{Extractor, FeatureShape, Features, Stats, StatsAccumulator};
 use crate::seed::{Purpose, Seed};
 
 /// Clips of a manifest, chosen by index, that give features `[bins, frames]` and targets `[num_classes]`.
@@ -54,6 +55,7 @@ impl ClipSet {
         extractor: Arc<Extractor>,
         cache: Option<Arc<FeatureCache>>,
     ) -> Result<Self, Error> {
+        debug_assert!(extractor.stats().is_none(), "features would be standardised twice");
         let classes = indices
             .iter()
             .map(|&index| class_indices(&manifest.entries[index], &labels))
@@ -115,9 +117,7 @@ impl ClipSet {
     pub fn features(&self, i: usize) -> Result<Features, Error> {
         let mut features = self.raw_features(i)?;
         if let Some(stats) = self.stats {
-            for value in &mut features.values {
-                *value = (*value - stats.mean) / stats.std;
-            }
+            stats.standardize(&mut features.values);
         }
         Ok(features)
     }
@@ -147,14 +147,15 @@ impl ClipSet {
     /// threads does not change the result.
     ///
     /// # Errors
-    /// That of the first clip that cannot be decoded.
+    /// That of the first clip that cannot be decoded; [`Error::NoClips`] when there is none at all.
     pub fn stats(&self) -> Result<Stats, Error> {
-        let clips: Vec<_> = (0..self.len()).into_par_iter().map(|i| self.clip_stats(i)).collect();
+        let sums = |i| Ok(StatsAccumulator::of(&self.raw_features(i)?));
+        let clips: Vec<Result<_, Error>> = (0..self.len()).into_par_iter().map(sums).collect();
         let mut total = StatsAccumulator::default();
         for clip in clips {
-            total.merge(&clip?);
+            total.merge(clip?);
         }
-        Ok(total.finish())
+        total.finish().ok_or(Error::NoClips)
     }
 
     /// Decodes and extracts every clip once, in parallel, and reports those that cannot be used, in order.
@@ -169,12 +170,6 @@ impl ClipSet {
         };
         let checked: Vec<_> = (0..self.len()).into_par_iter().map(check).collect();
         checked.into_iter().flatten().collect()
-    }
-
-    fn clip_stats(&self, i: usize) -> Result<StatsAccumulator, Error> {
-        let mut stats = StatsAccumulator::default();
-        stats.add(&self.raw_features(i)?.values);
-        Ok(stats)
     }
 
     /// Features before standardisation.
@@ -212,50 +207,16 @@ fn class_indices(entry: &Entry, labels: &Labels) -> Result<Vec<usize>, Error> {
     entry.labels.iter().map(class).collect()
 }
 
-/// Two front ends with the same fingerprint give the same features: a hash of the program's version, the
-/// settings, and the features of a fixed noise, which also catches a change in the code.
+/// Front ends with the same fingerprint give the same features: a hash of the program's version, of every
+/// setting, and of the features of a fixed noise, so that a change of the code of the front end shows too.
 fn fingerprint(extractor: &Extractor) -> [u8; 32] {
-    use rand::RngExt;
     let mut rng = Seed(0).rng(Purpose::Synth, 0, 0);
     let noise: Vec<f32> = (0..4096).map(|_| rng.random_range(-1.0..1.0)).collect();
-    let probe = extractor.extract(&noise);
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
-    hash.update(extractor.sample_rate().to_le_bytes());
-    hash.update((probe.shape.bins as u64).to_le_bytes());
-    for value in probe.values {
+    hash.update(format!("{} {} {:?}", extractor.sample_rate(), extractor.clip_samples(), extractor.config()));
+    for value in extractor.extract(&noise).values {
         hash.update(value.to_le_bytes());
     }
     hash.finalize().into()
-}
-
-/// Running mean and sum of squared deviations in f64; merged by Chan's formula.
-#[derive(Debug, Default)]
-struct StatsAccumulator {
-    count: f64,
-    mean: f64,
-    squares: f64,
-}
-
-impl StatsAccumulator {
-    fn add(&mut self, values: &[f32]) {
-        let count = values.len() as f64;
-        let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
-        let squares = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum();
-        self.merge(&Self { count, mean, squares });
-    }
-
-    fn merge(&mut self, other: &Self) {
-        let count = self.count + other.count;
-        let shift = other.mean - self.mean;
-        self.mean += shift * other.count / count;
-        self.squares += other.squares + shift * shift * self.count * other.count / count;
-        self.count = count;
-    }
-
-    fn finish(self) -> Stats {
-        let deviation = (self.squares / self.count).sqrt();
-        let std = if deviation > 0.0 { deviation as f32 } else { 1.0 };
-        Stats { mean: self.mean as f32, std }
-    }
 }

@@ -43,6 +43,11 @@ pub enum Error {
     /// A split is impossible or leaks.
     #[error("the split cannot be made: {0}")]
     Split(String),
+    /// There is nothing to compute from.
+    #[error(
+        "there are no clips to compute the mean and standard deviation from; choose a split that has some"
+    )]
+    NoClips,
     /// A file or folder cannot be read or written.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {

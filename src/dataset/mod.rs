@@ -12,6 +12,7 @@ mod loader;
 mod manifest;
 pub mod prepare;
 mod split;
+pub mod synth;
 
 pub use batch::Batch;
 pub use cache::FeatureCache;

@@ -1,4 +1,0 @@
-//! One endpoint, one function.
-
-pub(super) mod health;
-pub(super) mod invocations;

@@ -1,0 +1,275 @@
+//! Files → batches, on a small synthetic city: order, resume, errors and cache.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use oido::audio::{self, AudioConfig, Limits, Source};
+use oido::dataset::synth::{CityConfig, write_city};
+use oido::dataset::{Batch, ClipLoader, ClipSet, Error, FeatureCache, Manifest, Order};
+use oido::features::{Extractor, FeatureConfig};
+use oido::seed::Seed;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tempfile::TempDir;
+
+const AUDIO: AudioConfig = AudioConfig { sample_rate: 8_000, clip_seconds: 0.5 };
+const SHUFFLED: Order = Order::Shuffled(Seed(42));
+
+/// Twenty clips of half a second, two of each class.
+fn city() -> (TempDir, Manifest) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = CityConfig { clips_per_class: 2, sample_rate: 8_000, seconds: 0.5, folds: 2, seed: Seed(7) };
+    let manifest = write_city(folder.path(), &config).unwrap();
+    (folder, manifest)
+}
+
+fn extractor() -> Extractor {
+    Extractor::new(&AUDIO, &FeatureConfig::default()).unwrap()
+}
+
+fn clips(manifest: &Manifest, cache: Option<Arc<FeatureCache>>) -> ClipSet {
+    let indices = (0..manifest.entries.len()).collect();
+    let labels = Arc::new(manifest.labels.clone());
+    ClipSet::new(Arc::new(manifest.clone()), indices, labels, Arc::new(extractor()), cache).unwrap()
+}
+
+fn pool(threads: usize) -> Arc<ThreadPool> {
+    Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+}
+
+fn all(loader: &ClipLoader, epoch: u64, first_batch: usize) -> Vec<Batch> {
+    loader.epoch(epoch, first_batch).collect::<Result<_, _>>().unwrap()
+}
+
+fn visited(batches: &[Batch]) -> Vec<usize> {
+    batches.iter().flat_map(|batch| batch.clips.clone()).collect()
+}
+
+fn bits(set: &ClipSet) -> Vec<Vec<u32>> {
+    let of = |i| set.features(i).unwrap().values.iter().map(|value| value.to_bits()).collect();
+    (0..set.len()).map(of).collect()
+}
+
+#[test]
+fn threads_change_neither_order_nor_values() {
+    let (_folder, manifest) = city();
+    let set = Arc::new(clips(&manifest, None));
+    let loader = ClipLoader::new(set, 6, SHUFFLED);
+    let one = all(&loader.clone().with_pool(pool(1)), 3, 0);
+    assert_eq!(one, all(&loader.clone().with_pool(pool(4)), 3, 0));
+    assert_eq!(one, all(&loader, 3, 0));
+}
+
+#[test]
+fn every_epoch_visits_every_clip_once_in_an_order_of_its_own() {
+    let (_folder, manifest) = city();
+    let set = Arc::new(clips(&manifest, None));
+    let shuffled = ClipLoader::new(set.clone(), 6, SHUFFLED);
+    let (first, second) = (all(&shuffled, 0, 0), all(&shuffled, 1, 0));
+    assert_eq!(first.iter().map(Batch::len).collect::<Vec<_>>(), [6, 6, 6, 2]);
+    assert_eq!(first.len(), shuffled.num_batches());
+    assert_ne!(visited(&first), visited(&second));
+    for batches in [&first, &second] {
+        let mut seen = visited(batches);
+        seen.sort_unstable();
+        assert_eq!(seen, (0..20).collect::<Vec<_>>());
+    }
+    let other_seed = ClipLoader::new(set.clone(), 6, Order::Shuffled(Seed(43)));
+    assert_ne!(visited(&first), visited(&all(&other_seed, 0, 0)));
+    let sequential = ClipLoader::new(set, 6, Order::Sequential);
+    assert_eq!(visited(&all(&sequential, 5, 0)), (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_shuffle_is_frozen() {
+    // A change here would silently change every published result.
+    let (_folder, manifest) = city();
+    let loader = ClipLoader::new(Arc::new(clips(&manifest, None)), 20, SHUFFLED);
+    let frozen = [11, 18, 14, 1, 7, 4, 10, 6, 2, 17, 5, 16, 8, 9, 0, 19, 3, 12, 15, 13];
+    assert_eq!(visited(&all(&loader, 0, 0)), frozen);
+}
+
+#[test]
+fn rows_hold_the_features_and_targets_of_their_clips() {
+    let (_folder, manifest) = city();
+    let set = Arc::new(clips(&manifest, None));
+    let batch = all(&ClipLoader::new(set.clone(), 7, SHUFFLED), 0, 0).swap_remove(1);
+    let size = set.shape().bins * set.shape().frames;
+    assert_eq!(batch.shape, [7, set.shape().bins, set.shape().frames]);
+    assert_eq!((batch.inputs.len(), batch.targets.len()), (7 * size, 7 * 10));
+    for (row, &clip) in batch.clips.iter().enumerate() {
+        assert_eq!(batch.inputs[row * size..][..size], set.features(clip).unwrap().values);
+        let class = manifest.labels.index(&set.entry(clip).labels[0]).unwrap();
+        let mut target = [0.0; 10];
+        target[class] = 1.0;
+        assert_eq!(batch.targets[row * 10..][..10], target);
+    }
+}
+
+#[test]
+fn a_resumed_epoch_is_the_tail_of_the_whole() {
+    let (_folder, manifest) = city();
+    let loader = ClipLoader::new(Arc::new(clips(&manifest, None)), 6, SHUFFLED);
+    let whole = all(&loader, 9, 0);
+    for first in 0..=5 {
+        assert_eq!(all(&loader, 9, first), whole[first.min(4)..], "from batch {first}");
+    }
+}
+
+#[test]
+fn an_epoch_dropped_early_leaves_no_thread_behind() {
+    let (_folder, manifest) = city();
+    let set = Arc::new(clips(&manifest, None));
+    let mut epoch = ClipLoader::new(set.clone(), 1, SHUFFLED).epoch(0, 0);
+    assert!(epoch.next().unwrap().is_ok());
+    assert_eq!(Arc::strong_count(&set), 2, "the thread has work left and holds the set");
+    drop(epoch);
+    assert_eq!(Arc::strong_count(&set), 1);
+}
+
+#[test]
+fn an_unreadable_clip_is_named_and_ends_the_epoch() {
+    let (folder, manifest) = city();
+    let broken = folder.path().join(&manifest.entries[8].path);
+    std::fs::write(&broken, b"not a sound").unwrap();
+    let loader = ClipLoader::new(Arc::new(clips(&manifest, None)), 6, Order::Sequential);
+    let mut epoch = loader.epoch(0, 0);
+    assert_eq!(epoch.next().unwrap().unwrap().clips, (0..6).collect::<Vec<_>>());
+    let error = epoch.next().unwrap().unwrap_err().to_string();
+    let name = broken.file_name().unwrap().to_str().unwrap();
+    assert!(error.contains(name), "{error}");
+    assert!(epoch.next().is_none());
+}
+
+#[test]
+fn check_reports_every_broken_clip_in_order() {
+    let (folder, manifest) = city();
+    for index in [15, 3] {
+        std::fs::write(folder.path().join(&manifest.entries[index].path), b"not a sound").unwrap();
+    }
+    std::fs::remove_file(folder.path().join(&manifest.entries[9].path)).unwrap();
+    let most = AtomicUsize::new(0);
+    let bad = clips(&manifest, None).check(&|done| {
+        most.fetch_max(done, Ordering::Relaxed);
+    });
+    let paths: Vec<_> = bad.iter().map(|clip| &clip.path).collect();
+    assert_eq!(paths, [3, 9, 15].map(|index| &manifest.entries[index].path));
+    assert!(bad.iter().all(|clip| !clip.reason.is_empty()));
+    assert_eq!(most.into_inner(), 20);
+}
+
+#[test]
+fn a_label_that_is_no_class_is_named_with_its_clip() {
+    let (_folder, mut manifest) = city();
+    manifest.entries[4].labels = vec!["tram".to_owned()];
+    let labels = Arc::new(manifest.labels.clone());
+    let path = manifest.entries[4].path.display().to_string();
+    let make = |indices| {
+        ClipSet::new(Arc::new(manifest.clone()), indices, labels.clone(), Arc::new(extractor()), None)
+    };
+    let error = make(vec![0, 4]).unwrap_err();
+    assert!(matches!(error, Error::UnknownLabel { .. }));
+    let error = error.to_string();
+    assert!(error.contains("tram") && error.contains(&path), "{error}");
+    assert!(make(vec![0, 5]).is_ok(), "clips outside the set do not matter");
+}
+
+#[test]
+fn several_labels_give_a_multi_hot_target() {
+    let (_folder, mut manifest) = city();
+    manifest.entries[0].labels = vec!["voices".to_owned(), "car_horn".to_owned()];
+    assert_eq!(clips(&manifest, None).target(0), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+}
+
+#[test]
+fn standardises_exactly_as_the_extractor_does() {
+    let (folder, manifest) = city();
+    let plain = clips(&manifest, Some(Arc::new(FeatureCache::in_memory(1 << 20))));
+    let stats = plain.stats().unwrap();
+    let front_end = extractor().with_stats(Some(stats));
+    let set = plain.with_stats(stats);
+    for _uncached_then_cached in 0..2 {
+        let mut values = Vec::new();
+        for i in 0..set.len() {
+            let path = folder.path().join(&set.entry(i).path);
+            let waveform = audio::load(&Source::Path(&path), 8_000, &Limits::default()).unwrap();
+            let features = set.features(i).unwrap();
+            assert_eq!(features, front_end.extract(&waveform.samples));
+            values.extend(features.values.iter().map(|&value| f64::from(value)));
+        }
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-4, "{mean} {variance}");
+    }
+}
+
+#[test]
+fn stats_are_those_of_any_number_of_threads_and_refuse_an_empty_set() {
+    let (_folder, manifest) = city();
+    let set = clips(&manifest, None);
+    assert_eq!(pool(1).install(|| set.stats()).unwrap(), pool(4).install(|| set.stats()).unwrap());
+    let labels = Arc::new(manifest.labels.clone());
+    let empty = ClipSet::new(Arc::new(manifest), Vec::new(), labels, Arc::new(extractor()), None).unwrap();
+    assert!(matches!(empty.stats(), Err(Error::NoClips)));
+}
+
+#[test]
+fn cached_features_are_the_same_to_the_bit() {
+    let (folder, manifest) = city();
+    let fresh = bits(&clips(&manifest, None));
+    let disk = || Arc::new(FeatureCache::on_disk(folder.path().join("cache")).unwrap());
+    for cache in [Arc::new(FeatureCache::in_memory(1 << 20)), disk(), disk()] {
+        let set = clips(&manifest, Some(cache));
+        assert!(set.check(&|_| ()).is_empty());
+        assert_eq!(bits(&set), fresh);
+    }
+}
+
+#[test]
+fn the_disk_cache_is_used_but_damage_is_not_believed() {
+    let (folder, manifest) = city();
+    let cache = folder.path().join("cache");
+    let set = || clips(&manifest, Some(Arc::new(FeatureCache::on_disk(&cache).unwrap())));
+    let fresh = bits(&set());
+    let entries = || std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(entries().count(), 20);
+
+    // A valid entry is believed: with the sounds made silent behind the cache's back (same length, same
+    // time), the old features still come back.
+    for entry in &manifest.entries {
+        let path = folder.path().join(&entry.path);
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[44..].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    }
+    assert_eq!(bits(&set()), fresh);
+
+    // Damaged entries are computed anew, from what are silent sounds now, and replaced.
+    for path in entries() {
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let silent = bits(&set());
+    assert!(silent.iter().zip(&fresh).all(|(new, old)| new != old));
+    assert_eq!(bits(&set()), silent);
+    assert_eq!(entries().count(), 20);
+}
+
+#[test]
+fn front_ends_do_not_share_entries() {
+    let (folder, manifest) = city();
+    let cache = Arc::new(FeatureCache::on_disk(folder.path().join("cache")).unwrap());
+    let labels = Arc::new(manifest.labels.clone());
+    // The same shape, another floor under the decibels.
+    let features = FeatureConfig { top_db: Some(20.0), ..FeatureConfig::default() };
+    let other = Arc::new(Extractor::new(&AUDIO, &features).unwrap());
+    let make = |cache| {
+        let manifest = Arc::new(manifest.clone());
+        ClipSet::new(manifest, (0..20).collect(), labels.clone(), other.clone(), cache).unwrap()
+    };
+    let _filled = bits(&clips(&manifest, Some(cache.clone())));
+    assert_eq!(bits(&make(Some(cache))), bits(&make(None)));
+}
