@@ -5,8 +5,19 @@ use std::path::{Path, PathBuf};
 
 /// Each module may use what stands before it.
 const LINE: [&str; 13] = [
-    "config", "seed", "metrics", "decision", "audio", "features", "dataset", "models", "training", "evaluation",
-    "bundle", "serve", "cli",
+    "config",
+    "seed",
+    "metrics",
+    "decision",
+    "audio",
+    "features",
+    "dataset",
+    "models",
+    "training",
+    "evaluation",
+    "bundle",
+    "serve",
+    "cli",
 ];
 
 /// Modules that work on plain numbers and bytes: no tensors.
@@ -98,7 +109,8 @@ fn the_document_shows_the_same_line() {
     let mut rest = text.as_str();
     for module in LINE {
         let row = format!("| `{module}` |");
-        let at = rest.find(&row).unwrap_or_else(|| panic!("ARCHITECTURE.md lacks, or misplaces, the row {row}"));
+        let at =
+            rest.find(&row).unwrap_or_else(|| panic!("ARCHITECTURE.md lacks, or misplaces, the row {row}"));
         rest = &rest[at + row.len()..];
     }
 }

@@ -2,11 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed helper is a failed test")]
 
-<<<<<<< HEAD
+mod architecture;
 mod audio;
 mod loader;
-=======
-mod architecture;
->>>>>>> 4ba04c7 (docs, CI and the architecture test)
 mod support;
 mod zoo;

@@ -34,15 +34,16 @@ pub fn conv2d(rng: &mut ChaCha8Rng, channels: [usize; 2], kernel: usize, device:
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchNormOptions {
-    /// Share of the old moving average kept at each step. Keras' default: 0.99 (PyTorch would call it 0.01).
+    /// Share of the old moving average kept at each step. Default 0.9, as PyTorch's (which calls it 0.1); Keras' 0.99
+    /// needs some 500 steps to forget its start, more than the first ten epochs of a small data set have.
     pub momentum: f64,
-    /// Added to the variance. Keras' default: 0.001.
+    /// Added to the variance. Default 0.001, as Keras'.
     pub epsilon: f64,
 }
 
 impl Default for BatchNormOptions {
     fn default() -> Self {
-        Self { momentum: 0.99, epsilon: 1e-3 }
+        Self { momentum: 0.9, epsilon: 1e-3 }
     }
 }
 
