@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Labels(Vec<String>);
 
+/// Labels shorter than this are too often alike by right ("car", "cat") to be taken for a typing error.
+const SHORTEST_TYPO: usize = 5;
+
 impl Labels {
     /// Sorted, without duplicates.
     pub fn from_names<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
@@ -32,5 +35,83 @@ impl Labels {
     /// Whether there is no class.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Pairs that are probably one class spelt in two ways: equal but for case, spaces, `_` and `-`, or one
+    /// letter apart (a letter too many, another letter, two letters swapped). Different digits are not taken
+    /// for a typing error.
+    pub fn similar(&self) -> Vec<(&str, &str)> {
+        let mut pairs = Vec::new();
+        for (i, a) in self.0.iter().enumerate() {
+            for b in &self.0[i + 1..] {
+                if is_similar(a, b) {
+                    pairs.push((a.as_str(), b.as_str()));
+                }
+            }
+        }
+        pairs
+    }
+}
+
+fn is_similar(a: &str, b: &str) -> bool {
+    let plain = |name: &str| -> Vec<char> {
+        name.to_lowercase().chars().filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-')).collect()
+    };
+    let (a, b) = (plain(a), plain(b));
+    let (a, b) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+    if a == b {
+        return true;
+    }
+    if a.len() < SHORTEST_TYPO || b.len() > a.len() + 1 {
+        return false;
+    }
+    let first = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    if b.len() > a.len() {
+        return !b[first].is_ascii_digit() && a[first..] == b[first + 1..];
+    }
+    let replaced = a[first + 1..] == b[first + 1..];
+    let swapped = first + 1 < a.len()
+        && (a[first], a[first + 1]) == (b[first + 1], b[first])
+        && a[first + 2..] == b[first + 2..];
+    let digits = a[first].is_ascii_digit() && b[first].is_ascii_digit();
+    (replaced || swapped) && !digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_alphabetical_whatever_comes_first() {
+        let labels = Labels::from_names(["siren", "air_conditioner", "siren", "drilling"]);
+        assert_eq!(labels.names(), ["air_conditioner", "drilling", "siren"]);
+        assert_eq!((labels.index("siren"), labels.index("Siren")), (Some(2), None));
+    }
+
+    #[test]
+    fn one_class_spelt_in_two_ways_is_found() {
+        for (a, b) in [
+            ("dog_bark", "Dog bark"),
+            ("dog", "DOG "),
+            ("siren", "sirren"),
+            ("drilling", "driling"),
+            ("drilling", "drillimg"),
+            ("jackhammer", "jakchammer"),
+        ] {
+            assert_eq!(Labels::from_names([a, b]).similar().len(), 1, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn different_classes_are_left_alone() {
+        for (a, b) in [
+            ("car", "cat"),
+            ("speaker1", "speaker2"),
+            ("speaker1", "speaker11"),
+            ("rain", "train"),
+            ("sea_waves", "siren"),
+        ] {
+            assert_eq!(Labels::from_names([a, b]).similar(), [], "{a} {b}");
+        }
     }
 }

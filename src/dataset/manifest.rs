@@ -1,6 +1,6 @@
 //! The list of labelled clips: one CSV, whatever the data set looked like.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,11 @@ impl Manifest {
         Self { root: root.into(), entries, labels }
     }
 
+    /// The file of `entry`.
+    pub fn file(&self, entry: &Entry) -> PathBuf {
+        self.root.join(&entry.path)
+    }
+
     /// Reads a manifest CSV. Columns are found by name: `path` and `labels` (or `label`; several joined by commas)
     /// must be there, `split`, `fold`, `group`, `start` and `duration` may be; others are kept in
     /// [`Entry::extra`]. A byte order mark and Windows line ends are accepted.
@@ -103,6 +108,9 @@ impl Manifest {
         };
         required(&["path"])?;
         required(&["labels", "label"])?;
+        if let Some(name) = repeated(&header) {
+            return Err(line(1, format!("the column `{name}` is there twice; rename or remove one")));
+        }
 
         let mut entries = Vec::new();
         let mut seen = HashMap::new();
@@ -124,12 +132,17 @@ impl Manifest {
         Ok(Self::new(path.parent().unwrap_or(Path::new("")), entries))
     }
 
-    /// Writes the manifest as CSV, whole or not at all. Columns without any value are left out.
+    /// Writes the manifest as CSV, whole or not at all. Columns without any value are left out. Clips keep their
+    /// order. Paths are written relative to the folder of `path` when the clips lie beneath it, else absolute.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], also when a path is not UTF-8 or a label holds a comma, which the table cannot express.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = || -> std::io::Result<()> {
             std::fs::create_dir_all(folder)?;
-            let bytes = self.to_csv()?;
+            let bytes = self.to_csv(folder)?;
             let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
             file.write_all(&bytes)?;
             file.as_file().sync_all()?;
@@ -139,14 +152,14 @@ impl Manifest {
         write().map_err(Error::io(path, "write"))
     }
 
-    fn to_csv(&self) -> std::io::Result<Vec<u8>> {
-        let fields: Vec<BTreeMap<&str, String>> = self.entries.iter().map(fields).collect();
+    fn to_csv(&self, folder: &Path) -> std::io::Result<Vec<u8>> {
+        let (root, folder) = (absolute(&self.root)?, absolute(folder)?);
+        let fields = self.entries.iter().map(|entry| fields(entry, &written_path(entry, &root, &folder)));
+        let fields: Vec<BTreeMap<&str, String>> = fields.collect::<std::io::Result<_>>()?;
         let used = |name: &str| fields.iter().any(|f| f.contains_key(name));
         let mut columns: Vec<&str> = COLUMNS.into_iter().filter(|name| used(name)).collect();
-        let mut extra: Vec<&str> =
+        let extra: BTreeSet<&str> =
             self.entries.iter().flat_map(|e| e.extra.keys().map(String::as_str)).collect();
-        extra.sort_unstable();
-        extra.dedup();
         columns.extend(extra);
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(&columns)?;
@@ -157,10 +170,37 @@ impl Manifest {
     }
 }
 
-fn fields(entry: &Entry) -> BTreeMap<&str, String> {
+/// Absolute, and without links where the folder exists, so that two names of one folder compare equal.
+fn absolute(folder: &Path) -> std::io::Result<PathBuf> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    folder.canonicalize().or_else(|_| std::path::absolute(folder))
+}
+
+fn written_path(entry: &Entry, root: &Path, folder: &Path) -> PathBuf {
+    if entry.path.is_absolute() || root == folder {
+        return entry.path.clone();
+    }
+    let path = root.join(&entry.path);
+    path.strip_prefix(folder).map(Path::to_owned).unwrap_or(path)
+}
+
+fn repeated(header: &csv::StringRecord) -> Option<&str> {
+    // `label` is another name of `labels`.
+    let names: Vec<&str> = header.iter().map(|name| if name == "label" { "labels" } else { name }).collect();
+    (1..names.len()).find(|&i| names[..i].contains(&names[i])).map(|i| names[i])
+}
+
+fn fields<'a>(entry: &'a Entry, path: &Path) -> std::io::Result<BTreeMap<&'a str, String>> {
+    let path = path.to_str().ok_or_else(|| {
+        std::io::Error::other(format!("the file name {} is not UTF-8; rename the file", path.display()))
+    })?;
+    if let Some(label) = entry.labels.iter().find(|label| label.contains(',') || label.trim().is_empty()) {
+        let reason = "labels are joined by commas and must not be empty; rename it";
+        return Err(std::io::Error::other(format!("{path} has the label {label:?}; {reason}")));
+    }
     let mut fields: BTreeMap<&str, String> =
         entry.extra.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-    fields.insert("path", entry.path.to_string_lossy().into_owned());
+    fields.insert("path", path.to_owned());
     fields.insert("labels", entry.labels.join(","));
     let optional = [
         ("split", entry.split.map(|s| s.name().to_owned())),
@@ -170,7 +210,7 @@ fn fields(entry: &Entry) -> BTreeMap<&str, String> {
         ("duration", entry.duration.map(|d| d.to_string())),
     ];
     fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    fields
+    Ok(fields)
 }
 
 fn parse(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Entry, String> {
@@ -229,7 +269,7 @@ mod tests {
         assert_eq!(manifest.labels.names(), ["cat", "dog"]);
         assert_eq!(manifest.entries[1].labels, ["cat", "dog"]);
         assert_eq!(manifest.entries[0].extra["salience"], "1");
-        assert_eq!(String::from_utf8(manifest.to_csv().unwrap()).unwrap(), text);
+        assert_eq!(String::from_utf8(manifest.to_csv(&manifest.root).unwrap()).unwrap(), text);
     }
 
     #[test]
@@ -245,6 +285,7 @@ mod tests {
             ("path,labels\na.wav,dog\n,dog\n", 3, "the path is empty"),
             ("path,labels\na.wav,\n", 2, "the label"),
             ("path,labels\na.wav,\"dog,,cat\"\n", 2, "empty part"),
+            ("path,label,labels\na.wav,dog,dog\n", 1, "`labels` is there twice"),
             ("path,labels,split\na.wav,dog,val\n", 2, "use train, valid or test"),
             ("path,labels,fold\na.wav,dog,one\n", 2, "fold is `one`"),
             ("path,labels,start\na.wav,dog,-1\n", 2, "start is `-1`"),
@@ -256,5 +297,36 @@ mod tests {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(&format!("m.csv, line {line}: ")) && error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn written_elsewhere_it_still_finds_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data/audio");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(data.join("a.wav"), "x").unwrap();
+        let entry = Entry { path: "audio/a.wav".into(), labels: vec!["dog".into()], ..Entry::default() };
+        let manifest = Manifest::new(folder.path().join("data"), vec![entry]);
+        for (out, relative) in
+            [("data/m.csv", true), ("m.csv", true), ("data/audio/m.csv", true), ("runs/new/m.csv", false)]
+        {
+            let out = folder.path().join(out);
+            manifest.write(&out).unwrap();
+            let read = Manifest::read(&out).unwrap();
+            assert_eq!(std::fs::read(read.file(&read.entries[0])).unwrap(), b"x", "{}", out.display());
+            assert_eq!(read.entries[0].path.is_relative(), relative, "{}", out.display());
+        }
+    }
+
+    #[test]
+    fn what_the_table_cannot_express_is_refused_and_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("m.csv");
+        std::fs::write(&out, "old").unwrap();
+        let entry = Entry { path: "a.wav".into(), labels: vec!["dog, far".into()], ..Entry::default() };
+        let error = Manifest::new(folder.path(), vec![entry]).write(&out).unwrap_err().to_string();
+        assert!(error.contains("m.csv") && error.contains("\"dog, far\""), "{error}");
+        assert_eq!(std::fs::read(&out).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
     }
 }

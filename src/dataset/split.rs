@@ -15,7 +15,8 @@ use crate::seed::{Purpose, Seed};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "protocol", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SplitConfig {
-    /// The folds of the data set. Recordings that its authors let cross are named in a warning.
+    /// The folds of the data set. Recordings that its authors let cross are named in a warning; the split counts
+    /// as leaking when such a recording has clips of one class on both sides.
     Official {
         /// Folds whose clips train.
         train_folds: Vec<u32>,
@@ -31,9 +32,10 @@ pub enum SplitConfig {
         #[serde(default)]
         allow_leak: bool,
     },
-    /// Groups stay whole; every class is spread over the parts as evenly as its groups allow.
+    /// Groups stay whole; every class is spread over the parts as evenly as its groups allow (greedily, by
+    /// chi-squared distance).
     Grouped(Fractions),
-    /// Every class is divided by the fractions; for data without groups.
+    /// Every class is divided by the fractions, to within one clip; for data without groups.
     Stratified(Fractions),
     /// Plain shuffle of all clips. It leaks wherever recordings were cut into several clips.
     Shuffled(Fractions),
@@ -66,7 +68,8 @@ pub struct Splits {
     pub valid: Vec<usize>,
     /// Clips that are reported.
     pub test: Vec<usize>,
-    /// Whether clips of one group stand in several parts (other than in an official fold).
+    /// Whether clips of one group stand in several parts (in official folds: clips of one class and group).
+    /// Whoever reports a figure of such a split marks it.
     pub leaking: bool,
     /// What the reader of a figure must know.
     pub warnings: Vec<String>,
@@ -108,91 +111,53 @@ impl SplitConfig {
     /// test is absent from train, the fractions are impossible, or groups cross and that was not allowed.
     pub fn split(&self, manifest: &Manifest, seed: Seed) -> Result<Splits, Error> {
         let entries = &manifest.entries;
-        let mut order: Vec<usize> = (0..entries.len()).collect();
-        order.sort_by(|&a, &b| position(&entries[a]).cmp(&position(&entries[b])));
-        let part: Vec<Option<Split>> = match self {
+        let order = sorted(entries);
+        let parts: Vec<Option<Split>> = match self {
             Self::Official { train_folds, valid_folds, test_folds } => {
                 by_fold(entries, &order, [train_folds, valid_folds, test_folds])?
             }
             Self::Manifest { .. } => order.iter().map(|&i| entries[i].split).collect(),
-            Self::Grouped(f) => f.checked()?.deal(entries, &order, seed, group_of),
-            Self::Stratified(f) => f.checked()?.deal(entries, &order, seed, |_, i| i.to_string()),
+            Self::Grouped(f) => f.checked()?.deal_groups(entries, &order, seed),
+            Self::Stratified(f) => f.checked()?.deal_classes(entries, &order, seed),
             Self::Shuffled(f) => f.checked()?.shuffle(order.len(), seed),
         };
-        let mut splits = Splits::default();
-        for (&i, part) in order.iter().zip(part) {
-            match part {
-                Some(Split::Train) => splits.train.push(i),
-                Some(Split::Valid) => splits.valid.push(i),
-                Some(Split::Test) => splits.test.push(i),
-                None => {}
-            }
-        }
-        splits.check_parts(manifest)?;
+        let mut splits = Splits::new(&order, parts);
+        self.check_parts(manifest, &splits)?;
         self.check_groups(entries, &mut splits)?;
+        splits.warn_of_absences(manifest);
         Ok(splits)
     }
 
-    fn check_groups(&self, entries: &[Entry], splits: &mut Splits) -> Result<(), Error> {
-        let crossing = crossing_groups(entries, splits);
-        let Some(first) = crossing.first() else { return Ok(()) };
-        let all = crossing.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
-        let named = format!("{} recordings have clips in more than one part ({all})", crossing.len());
-        let allowed = match self {
-            Self::Official { .. } => {
-                splits.warnings.push(format!("{named}; the data set's own folds have them so"));
-                return Ok(());
-            }
-            Self::Manifest { allow_leak } => *allow_leak,
-            Self::Grouped(f) | Self::Stratified(f) | Self::Shuffled(f) => f.allow_leak,
+    /// The same protocol, going on when groups cross; for looking at a split without using it.
+    pub fn allowing_leaks(mut self) -> Self {
+        match &mut self {
+            Self::Official { .. } => {}
+            Self::Manifest { allow_leak } => *allow_leak = true,
+            Self::Grouped(f) | Self::Stratified(f) | Self::Shuffled(f) => f.allow_leak = true,
+        }
+        self
+    }
+
+    fn check_parts(&self, manifest: &Manifest, splits: &Splits) -> Result<(), Error> {
+        let asks_for_test = match self {
+            Self::Grouped(f) | Self::Stratified(f) | Self::Shuffled(f) => f.test > 0.0,
+            Self::Official { .. } | Self::Manifest { .. } => false,
         };
-        if !allowed {
-            return Err(Error::Split(format!(
-                "it leaks: {} recordings, {first} for one, have clips in more than one part, so the figures would \
-                 be too good; use protocol = \"grouped\" or \"official\", or accept it with allow_leak = true",
-                crossing.len()
-            )));
-        }
-        splits.leaking = true;
-        let (reported, name) =
-            if splits.test.is_empty() { (&splits.valid, "valid") } else { (&splits.test, "test") };
-        let train: BTreeSet<_> = splits.train.iter().filter_map(|&i| entries[i].group.as_deref()).collect();
-        let siblings =
-            reported.iter().filter(|&&i| entries[i].group.as_deref().is_some_and(|g| train.contains(g)));
-        let share = 100.0 * siblings.count() as f64 / reported.len() as f64;
-        splits.warnings.push(format!(
-            "LEAKING SPLIT: {named}; {share:.1} % of the {name} clips have a sibling of the same recording in train"
-        ));
-        Ok(())
-    }
-}
-
-/// Groups whose clips stand in more than one part, sorted.
-pub fn crossing_groups(entries: &[Entry], splits: &Splits) -> Vec<String> {
-    let mut parts: BTreeMap<&str, BTreeSet<Split>> = BTreeMap::new();
-    for (split, indices) in
-        [(Split::Train, &splits.train), (Split::Valid, &splits.valid), (Split::Test, &splits.test)]
-    {
-        for group in indices.iter().filter_map(|&i| entries[i].group.as_deref()) {
-            parts.entry(group).or_default().insert(split);
-        }
-    }
-    parts.into_iter().filter(|(_, parts)| parts.len() > 1).map(|(group, _)| group.to_owned()).collect()
-}
-
-impl Splits {
-    fn check_parts(&self, manifest: &Manifest) -> Result<(), Error> {
-        for (name, part) in [("train", &self.train), ("valid", &self.valid)] {
-            if part.is_empty() {
-                return Err(Error::Split(format!("no clip is left for {name}")));
+        for (split, part) in splits.parts() {
+            if part.is_empty() && (split != Split::Test || asks_for_test) {
+                let advice = match self {
+                    Self::Official { .. } => "name its folds",
+                    Self::Manifest { .. } => {
+                        "mark some in the manifest's split column, or choose another protocol"
+                    }
+                    _ => "give it a larger share, or more clips and groups",
+                };
+                return Err(Error::Split(format!("no clip is left for {}; {advice}", split.name())));
             }
         }
-        let labels = |part: &[usize]| -> BTreeSet<&str> {
-            part.iter().flat_map(|&i| manifest.entries[i].labels.iter().map(String::as_str)).collect()
-        };
-        let train = labels(&self.train);
-        let absent: Vec<_> =
-            labels(&[&self.valid[..], &self.test].concat()).difference(&train).copied().collect();
+        let train = labels_of(manifest, &splits.train);
+        let others = labels_of(manifest, &[&splits.valid[..], &splits.test].concat());
+        let absent: Vec<_> = others.difference(&train).copied().collect();
         if absent.is_empty() {
             return Ok(());
         }
@@ -201,15 +166,143 @@ impl Splits {
             absent.join(", ")
         )))
     }
+
+    fn check_groups(&self, entries: &[Entry], splits: &mut Splits) -> Result<(), Error> {
+        if matches!(self, Self::Stratified(_) | Self::Shuffled(_))
+            && entries.iter().all(|e| e.group.is_none())
+        {
+            splits.warnings.push(
+                "the manifest has no group column, so nobody can tell whether clips of one recording stand in \
+                 more than one part"
+                    .to_owned(),
+            );
+        }
+        let crossing = crossing_groups(entries, splits);
+        let Some(first) = crossing.first() else { return Ok(()) };
+        let named = format!("{} have clips in more than one part ({})", count(&crossing), named(&crossing));
+        let allowed = match self {
+            Self::Official { .. } => {
+                let same_class =
+                    splits.crossing(entries, |e| Some((e.group.as_deref()?, e.labels.as_slice())));
+                if same_class.is_empty() {
+                    splits
+                        .warnings
+                        .push(format!("{named}, of another class in each; the data set's own folds are so"));
+                    return Ok(());
+                }
+                true
+            }
+            Self::Manifest { allow_leak } => *allow_leak,
+            Self::Grouped(f) | Self::Stratified(f) | Self::Shuffled(f) => f.allow_leak,
+        };
+        if !allowed {
+            return Err(Error::Split(format!(
+                "it leaks: {}, {first} for one, have clips in more than one part, so the figures would be too \
+                 good; use protocol = \"grouped\" or \"official\", or accept it with allow_leak = true",
+                count(&crossing)
+            )));
+        }
+        splits.leaking = true;
+        let (reported, part) =
+            if splits.test.is_empty() { (&splits.valid, Split::Valid) } else { (&splits.test, Split::Test) };
+        let train: BTreeSet<_> = splits.train.iter().filter_map(|&i| entries[i].group.as_deref()).collect();
+        let has_sibling = |i: usize| entries[i].group.as_deref().is_some_and(|group| train.contains(group));
+        let siblings = reported.iter().filter(|&&i| has_sibling(i)).count();
+        splits.warnings.push(format!(
+            "LEAKING SPLIT: {siblings} of the {} {} clips ({:.1} %) have a sibling of the same recording in train; \
+             {named}",
+            reported.len(),
+            part.name(),
+            100.0 * siblings as f64 / reported.len() as f64,
+        ));
+        Ok(())
+    }
+}
+
+fn count(groups: &[String]) -> String {
+    if groups.len() == 1 { "1 recording".to_owned() } else { format!("{} recordings", groups.len()) }
+}
+
+/// The first eight.
+fn named(groups: &[String]) -> String {
+    let rest = if groups.len() > 8 { ", …" } else { "" };
+    groups.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ") + rest
+}
+
+fn labels_of<'a>(manifest: &'a Manifest, part: &[usize]) -> BTreeSet<&'a str> {
+    part.iter().flat_map(|&i| manifest.entries[i].labels.iter().map(String::as_str)).collect()
+}
+
+/// Groups whose clips stand in more than one part, sorted.
+pub fn crossing_groups(entries: &[Entry], splits: &Splits) -> Vec<String> {
+    splits.crossing(entries, |entry| entry.group.as_deref()).into_iter().map(str::to_owned).collect()
+}
+
+impl Splits {
+    /// The parts that the manifest's `split` column names, unchecked.
+    pub fn from_column(manifest: &Manifest) -> Self {
+        let order = sorted(&manifest.entries);
+        let parts = order.iter().map(|&i| manifest.entries[i].split).collect();
+        Self::new(&order, parts)
+    }
+
+    fn new(order: &[usize], parts: Vec<Option<Split>>) -> Self {
+        let mut splits = Self::default();
+        for (&i, part) in order.iter().zip(parts) {
+            match part {
+                Some(Split::Train) => splits.train.push(i),
+                Some(Split::Valid) => splits.valid.push(i),
+                Some(Split::Test) => splits.test.push(i),
+                None => {}
+            }
+        }
+        splits
+    }
+
+    /// Each part with its clips.
+    pub fn parts(&self) -> [(Split, &[usize]); 3] {
+        [(Split::Train, &self.train), (Split::Valid, &self.valid), (Split::Test, &self.test)]
+    }
+
+    /// Keys that clips of more than one part have, sorted.
+    fn crossing<'a, K: Ord>(&self, entries: &'a [Entry], key: impl Fn(&'a Entry) -> Option<K>) -> Vec<K> {
+        let mut parts: BTreeMap<K, BTreeSet<Split>> = BTreeMap::new();
+        for (split, indices) in self.parts() {
+            for key in indices.iter().filter_map(|&i| key(&entries[i])) {
+                parts.entry(key).or_default().insert(split);
+            }
+        }
+        parts.into_iter().filter(|(_, parts)| parts.len() > 1).map(|(key, _)| key).collect()
+    }
+
+    /// Says which classes are not reported on, and how many clips stand in no part.
+    fn warn_of_absences(&mut self, manifest: &Manifest) {
+        let all = labels_of(manifest, &self.train);
+        let mut warnings = Vec::new();
+        for (split, part) in self.parts() {
+            let absent: Vec<_> = all.difference(&labels_of(manifest, part)).copied().collect();
+            if !part.is_empty() && !absent.is_empty() {
+                warnings.push(format!("no {} clip of the class {}", split.name(), absent.join(", ")));
+            }
+        }
+        let used: usize = self.parts().iter().map(|(_, part)| part.len()).sum();
+        if used < manifest.entries.len() {
+            let unused = manifest.entries.len() - used;
+            warnings.push(format!("{unused} of {} clips stand in no part", manifest.entries.len()));
+        }
+        self.warnings.extend(warnings);
+    }
+}
+
+/// Indices of the clips sorted by path and start.
+fn sorted(entries: &[Entry]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..entries.len()).collect();
+    order.sort_by(|&a, &b| position(&entries[a]).cmp(&position(&entries[b])));
+    order
 }
 
 fn position(entry: &Entry) -> (&std::path::Path, u64) {
     (&entry.path, entry.start.map_or(0, f64::to_bits))
-}
-
-fn group_of(entry: &Entry, i: usize) -> String {
-    // A clip without a group is a group of its own.
-    entry.group.as_ref().map_or_else(|| format!("clip {i}"), |group| format!("group {group}"))
 }
 
 fn by_fold(entries: &[Entry], order: &[usize], parts: [&Vec<u32>; 3]) -> Result<Vec<Option<Split>>, Error> {
@@ -258,54 +351,94 @@ impl Fractions {
         parts
     }
 
-    /// Deals whole groups, in random order and the largest first, each to the part that lacks most of what the group
-    /// brings: for every class a part wants its share of the clips.
-    fn deal(
-        &self,
-        entries: &[Entry],
-        order: &[usize],
-        seed: Seed,
-        group_of: impl Fn(&Entry, usize) -> String,
-    ) -> Vec<Option<Split>> {
-        let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    /// Train, valid, test; they add up to 1.
+    fn shares(&self) -> [f64; 3] {
+        [1.0 - self.valid - self.test, self.valid, self.test]
+    }
+
+    /// Deals the clips of each class (clips with several labels: of each set of labels) by largest remainder, so
+    /// each part gets its share to within one clip. What rounding owes a part in one class it gets in a later one.
+    fn deal_classes(&self, entries: &[Entry], order: &[usize], seed: Seed) -> Vec<Option<Split>> {
+        let mut classes: BTreeMap<&[String], Vec<usize>> = BTreeMap::new();
         for (at, &i) in order.iter().enumerate() {
-            groups.entry(group_of(&entries[i], at)).or_default().push(at);
+            classes.entry(&entries[i].labels).or_default().push(at);
+        }
+        let mut parts = vec![None; order.len()];
+        let mut owed = [0.0; 3];
+        for (class, mut clips) in classes.into_values().enumerate() {
+            clips.shuffle(&mut seed.rng(Purpose::Split, 0, class as u64));
+            let counts = largest_remainder(clips.len(), self.shares(), &mut owed);
+            let dealt =
+                Split::ALL.into_iter().zip(counts).flat_map(|(split, n)| std::iter::repeat_n(split, n));
+            clips.into_iter().zip(dealt).for_each(|(at, split)| parts[at] = Some(split));
+        }
+        parts
+    }
+
+    /// Deals whole groups, the largest first and equal ones in random order, each to the part where it brings the
+    /// number of clips of its classes nearest to the wanted one. The measure is the chi-squared distance
+    /// sum (got - wanted)^2 / wanted over classes and parts. The first group of a class goes to train.
+    fn deal_groups(&self, entries: &[Entry], order: &[usize], seed: Seed) -> Vec<Option<Split>> {
+        let mut groups: BTreeMap<(Option<&str>, usize), Vec<usize>> = BTreeMap::new();
+        for (at, &i) in order.iter().enumerate() {
+            // A clip without a group is a group of its own.
+            let group = entries[i].group.as_deref();
+            groups.entry((group, if group.is_some() { 0 } else { at })).or_default().push(at);
         }
         let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
         groups.shuffle(&mut seed.rng(Purpose::Split, 0, 0));
         groups.sort_by_key(|members| std::cmp::Reverse(members.len()));
 
-        let labels = |at: usize| entries[order[at]].labels.iter().map(String::as_str);
-        let mut wanted: BTreeMap<&str, [f64; 3]> = BTreeMap::new();
-        let shares = [1.0 - self.valid - self.test, self.valid, self.test];
-        for label in (0..order.len()).flat_map(labels) {
-            let entry = wanted.entry(label).or_default();
-            (0..3).for_each(|part| entry[part] += shares[part]);
-        }
+        let count = |members: &[usize]| {
+            let mut counts: BTreeMap<&str, f64> = BTreeMap::new();
+            for label in members.iter().flat_map(|&at| &entries[order[at]].labels) {
+                *counts.entry(label).or_default() += 1.0;
+            }
+            counts
+        };
+        let shares = self.shares();
+        let total = count(&(0..order.len()).collect::<Vec<_>>());
+        let mut got: BTreeMap<&str, [f64; 3]> = total.keys().map(|&label| (label, [0.0; 3])).collect();
         let mut parts = vec![None; order.len()];
         for members in groups {
-            let lack = |part: usize| -> f64 {
-                members
-                    .iter()
-                    .flat_map(|&at| labels(at))
-                    .map(|label| wanted[label][part] / shares[part].max(1e-9))
-                    .sum()
+            let brings = count(&members);
+            let is_new = brings.keys().any(|label| got[label][0] < 1.0);
+            // What `part` adds to the distance by taking the group.
+            let cost = |part: usize| -> f64 {
+                let cost = |(label, n): (&&str, &f64)| {
+                    let wanted = shares[part] * total[label];
+                    n * (2.0 * (got[label][part] - wanted) + n) / wanted
+                };
+                brings.iter().map(cost).sum()
             };
             let open = (0..3).filter(|&part| shares[part] > 0.0);
-            // Of equal parts the first: train.
-            let part =
-                open.reduce(|best, next| if lack(next) > lack(best) { next } else { best }).unwrap_or(0);
-            for &at in &members {
-                parts[at] = Some(Split::ALL[part]);
-                for label in labels(at) {
-                    if let Some(entry) = wanted.get_mut(label) {
-                        entry[part] -= 1.0;
-                    }
+            let best = open.min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(0);
+            let part = if is_new { 0 } else { best };
+            members.iter().for_each(|&at| parts[at] = Some(Split::ALL[part]));
+            for (label, n) in brings {
+                if let Some(counts) = got.get_mut(label) {
+                    counts[part] += n;
                 }
             }
         }
         parts
     }
+}
+
+/// Divides `n` by `shares` into whole numbers, each its exact value rounded down or up. The parts that are rounded
+/// up are those that lack most, counting what `owed` says they lack already; `owed` is brought up to date.
+fn largest_remainder(n: usize, shares: [f64; 3], owed: &mut [f64; 3]) -> [usize; 3] {
+    let exact = shares.map(|share| share * n as f64);
+    // A hair above, so that 0.15 * 20 is 3 and not 2.9999.
+    let mut counts = exact.map(|x| (x + 1e-9).floor() as usize);
+    let lack = |part: usize, counts: &[usize; 3]| exact[part] - counts[part] as f64;
+    let mut parts = [0, 1, 2].map(|part| (part, lack(part, &counts)));
+    parts.sort_by(|&(a, x), &(b, y)| (y + owed[b]).total_cmp(&(x + owed[a])));
+    let rounded_up =
+        parts.into_iter().filter(|(_, lack)| *lack > 1e-6).take(n - counts.iter().sum::<usize>());
+    rounded_up.for_each(|(part, _)| counts[part] += 1);
+    (0..3).for_each(|part| owed[part] += lack(part, &counts));
+    counts
 }
 
 #[cfg(test)]
@@ -400,17 +533,66 @@ mod tests {
     }
 
     #[test]
-    fn stratified_is_within_one_clip_of_its_shares_in_every_class() {
+    fn official_folds_that_share_clips_of_one_class_and_recording_are_marked() {
         let mut manifest = many();
-        manifest.entries.iter_mut().for_each(|entry| entry.group = None);
-        let splits = SplitConfig::Stratified(Fractions::default()).split(&manifest, Seed(3)).unwrap();
-        for label in manifest.labels.names() {
-            let count =
-                |part: &[usize]| part.iter().filter(|&&i| &manifest.entries[i].labels[0] == label).count();
-            for (part, share) in [(&splits.train, 84.0), (&splits.valid, 18.0), (&splits.test, 18.0)] {
-                assert!((count(part) as f64 - share).abs() <= 1.0, "{label}: {}", count(part));
-            }
+        for i in [0, 5] {
+            manifest.entries[i].group = Some("same".into());
+            manifest.entries[i].fold = Some(1 + i as u32 / 5);
         }
+        let config =
+            SplitConfig::Official { train_folds: vec![1, 3], valid_folds: vec![2], test_folds: vec![] };
+        let splits = config.split(&manifest, Seed(1)).unwrap();
+        assert!(splits.leaking && splits.warnings[0].contains("(same)"), "{:?}", splits.warnings);
+    }
+
+    #[test]
+    fn clips_without_groups_and_clips_in_no_part_are_told() {
+        let mut manifest = many();
+        let config = SplitConfig::Official { train_folds: vec![1], valid_folds: vec![2], test_folds: vec![] };
+        assert_eq!(config.split(&manifest, Seed(1)).unwrap().warnings, ["195 of 600 clips stand in no part"]);
+        manifest.entries.iter_mut().for_each(|entry| entry.group = None);
+        let splits = SplitConfig::Stratified(Fractions::default()).split(&manifest, Seed(1)).unwrap();
+        assert!(splits.warnings[0].contains("no group column") && !splits.leaking, "{:?}", splits.warnings);
+    }
+
+    #[test]
+    fn a_class_with_few_groups_trains_first_and_its_absence_elsewhere_is_told() {
+        let clips: Vec<_> = (0..200).map(|i| (i % 2, if i % 2 == 0 { 1000 } else { i / 10 })).collect();
+        let splits = grouped().split(&manifest(&clips), Seed(1)).unwrap();
+        assert!(splits.train.len() >= 100);
+        assert_eq!(
+            splits.warnings,
+            ["no valid clip of the class class0", "no test clip of the class class0"]
+        );
+    }
+
+    #[test]
+    fn the_sections_of_recipes_are_read_and_mistakes_refused() {
+        let read = |text: &str| toml::from_str::<SplitConfig>(text).map_err(|e| e.to_string());
+        assert_eq!(read("protocol = 'grouped'").unwrap(), grouped());
+        let Ok(SplitConfig::Shuffled(f)) = read("protocol = 'shuffled'\ntest = 0.2\nallow_leak = true")
+        else {
+            panic!("shuffled")
+        };
+        assert!(f.allow_leak && (f.test - 0.2).abs() < 1e-9);
+        for (text, expected) in [
+            ("protocol = 'random'", "random"),
+            ("protocol = 'grouped'\ntets = 0.2", "tets"),
+            ("protocol = 'official'\ntrain_folds = [1]", "valid_folds"),
+            ("protocol = 'official'\ntrain_folds = [1]\nvalid_folds = [2]\nvalid = 0.1", "valid"),
+            ("protocol = 'manifest'\nfolds = 3", "folds"),
+        ] {
+            assert!(read(text).unwrap_err().contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn rounding_is_made_up_for_in_later_classes() {
+        let mut owed = [0.0; 3];
+        let counts: Vec<_> = (0..20).map(|_| largest_remainder(3, [0.7, 0.15, 0.15], &mut owed)).collect();
+        let total = |part: usize| counts.iter().map(|c| c[part]).sum::<usize>();
+        assert_eq!([total(0), total(1), total(2)], [42, 9, 9]);
+        assert!(counts.iter().all(|c| c.iter().sum::<usize>() == 3 && (2..=3).contains(&c[0])));
     }
 
     #[test]
@@ -425,19 +607,72 @@ mod tests {
         assert_ne!(paths(&manifest, 1), paths(&manifest, 2));
     }
 
+    fn all(splits: &Splits) -> Vec<usize> {
+        let mut all = [&splits.train[..], &splits.valid, &splits.test].concat();
+        all.sort_unstable();
+        all
+    }
+
+    fn clips() -> impl Strategy<Value = Vec<(usize, usize)>> {
+        proptest::collection::vec((0..4_usize, 0..12_usize), 200..400)
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
-        fn grouped_parts_cover_all_clips_and_share_no_group(
-            clips in proptest::collection::vec((0..4_usize, 0..12_usize), 200..400), seed in 0..1000_u64,
-        ) {
+        fn grouped_parts_cover_all_clips_and_share_no_group(clips in clips(), seed in 0..1000_u64) {
             let manifest = manifest(&clips);
             let splits = grouped().split(&manifest, Seed(seed)).unwrap();
             prop_assert!(crossing_groups(&manifest.entries, &splits).is_empty());
-            let mut all = [&splits.train[..], &splits.valid, &splits.test].concat();
-            all.sort_unstable();
-            prop_assert_eq!(all, (0..clips.len()).collect::<Vec<_>>());
-            let share = splits.valid.len() as f64 / clips.len() as f64;
-            prop_assert!((0.05..0.3).contains(&share), "{}", share);
+            prop_assert_eq!(all(&splits), (0..clips.len()).collect::<Vec<_>>());
+            for (part, share) in [(&splits.valid, 0.15), (&splits.test, 0.15), (&splits.train, 0.7)] {
+                let got = part.len() as f64 / clips.len() as f64;
+                prop_assert!((got - share).abs() < 0.05, "{} instead of {}", got, share);
+            }
+        }
+
+        #[test]
+        fn stratified_parts_are_within_one_clip_of_their_share_in_every_class(
+            clips in clips(), seed in 0..1000_u64, valid in 0.05..0.4_f64, test in 0.0..0.4_f64,
+        ) {
+            let mut manifest = manifest(&clips);
+            manifest.entries.iter_mut().for_each(|entry| entry.group = None);
+            let config = SplitConfig::Stratified(Fractions { valid, test, allow_leak: false });
+            let splits = config.split(&manifest, Seed(seed));
+            // A test share of next to nothing can leave the part empty, which is refused.
+            prop_assume!(splits.is_ok() || test > 0.01);
+            let splits = splits.unwrap();
+            prop_assert_eq!(all(&splits), (0..clips.len()).collect::<Vec<_>>());
+            for label in manifest.labels.names() {
+                let count =
+                    |part: &[usize]| part.iter().filter(|&&i| &manifest.entries[i].labels[0] == label).count() as f64;
+                let total = count(&all(&splits));
+                for ((_, part), share) in splits.parts().into_iter().zip([1.0 - valid - test, valid, test]) {
+                    prop_assert!((count(part) - share * total).abs() < 1.0 + 1e-6);
+                }
+            }
+        }
+
+        #[test]
+        fn the_order_of_the_manifest_changes_nothing(
+            clips in clips(), seed in 0..1000_u64, order in 0..1000_u64,
+        ) {
+            let manifest = manifest(&clips);
+            let mut other = manifest.clone();
+            other.entries.shuffle(&mut Seed(order).rng(Purpose::Order, 0, 0));
+            let fractions = Fractions { allow_leak: true, ..Fractions::default() };
+            for config in [
+                SplitConfig::Grouped(fractions),
+                SplitConfig::Stratified(fractions),
+                SplitConfig::Shuffled(fractions),
+            ] {
+                let paths = |m: &Manifest| {
+                    let splits = config.split(m, Seed(seed)).unwrap();
+                    splits.parts().map(|(_, p)| p.iter().map(|&i| m.entries[i].path.clone()).collect::<Vec<_>>())
+                };
+                prop_assert_eq!(paths(&manifest), paths(&other));
+            }
         }
     }
 }
