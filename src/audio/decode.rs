@@ -8,9 +8,11 @@ use symphonia::core::common::Limit;
 use symphonia::core::errors::Error as Symphonia;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::well_known::FORMAT_ID_MP3;
-use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
+use symphonia::core::formats::{FormatOptions, FormatReader, SeekMode, SeekTo, Track, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
+use symphonia::core::packet::Packet;
+use symphonia::core::units::Timestamp;
 use symphonia::default::{get_codecs, get_probe};
 
 use super::contain::contained;
@@ -24,6 +26,10 @@ const MAX_SAMPLE: f32 = 4_294_967_296.0;
 
 /// Most bytes of one text tag kept while reading metadata; pictures are not kept at all.
 const MAX_TAG_BYTES: usize = 1 << 20;
+
+/// Seconds decoded before a part that is reached by seeking: an mp3 frame needs data of the frames before it, a
+/// vorbis packet overlaps the one before.
+const PREROLL_SECONDS: u64 = 1;
 
 /// What a recording turned out to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,6 +120,10 @@ struct Decoding<'a> {
     channels: usize,
     /// Frames the container states, where it states them.
     announced: Option<u64>,
+    /// Timestamp of the first frame, where timestamps count frames.
+    first: Option<i64>,
+    /// The reader has jumped, and the next sound tells where to.
+    jumped: bool,
     damage: Option<String>,
 }
 
@@ -131,19 +141,28 @@ impl<'a> Decoding<'a> {
         // Of an mp3, only what a LAME tag says; without one the number is a guess from the bit rate.
         let stated = reader.format_info().format != FORMAT_ID_MP3 || track.delay.is_some();
         let announced = track.num_frames.filter(|_| stated);
+        let counts_frames =
+            track.time_base.is_some_and(|base| (base.numer.get(), base.denom.get()) == (1, rate));
+        // What lies before 0 is the encoder's delay, which is trimmed.
+        let first = counts_frames.then_some(track.start_ts.get().max(0));
         let track = track.id;
-        Ok(Self { name, limits, reader, decoder, track, rate, channels, announced, damage })
+        let jumped = false;
+        Ok(Self { name, limits, reader, decoder, track, rate, channels, announced, first, jumped, damage })
     }
 
     /// Decodes `part`.
     fn run(mut self, part: &Part, budget: &Budget) -> Result<(Waveform, Info), Error> {
         let (skip, keep) = part.frames(self.rate);
         let max_frames = self.limits.max_frames(self.rate);
+        if let Some(all) = self.announced.filter(|all| skip > 0 && skip >= *all) {
+            return Err(self.beyond_end(part, all));
+        }
         let wanted = keep.min(self.announced.map_or(0, |all| all.saturating_sub(skip)));
         if wanted > max_frames {
             return Err(self.too_long());
         }
         let mut mix = MonoMix::new(skip, keep.min(max_frames.saturating_add(1)));
+        self.seek(skip)?;
         let (mut packets, mut failures, mut empty) = (0u64, 0u32, 0u32);
         while !mix.is_full() {
             let Some(packet) = self.next_packet()? else { break };
@@ -173,8 +192,27 @@ impl<'a> Decoding<'a> {
         self.finish(mix, part)
     }
 
+    /// Jumps close to the frame `skip` instead of decoding all that lies before it.
+    fn seek(&mut self, skip: u64) -> Result<(), Error> {
+        let preroll = PREROLL_SECONDS * u64::from(self.rate);
+        let (Some(first), Some(target)) = (self.first, skip.checked_sub(preroll).filter(|t| *t > preroll))
+        else {
+            return Ok(());
+        };
+        let target = first.saturating_add_unsigned(target);
+        let mut to = |ts| {
+            let to = SeekTo::Timestamp { ts: Timestamp::new(ts), track_id: self.track };
+            self.reader.seek(SeekMode::Accurate, to)
+        };
+        // Where there is no way to jump, back to the start.
+        to(target).or_else(|_| to(first)).map_err(|error| undecodable(self.name, &error))?;
+        self.decoder.reset();
+        self.jumped = true;
+        Ok(())
+    }
+
     /// The next packet of any track; nothing at the end of what can be read.
-    fn next_packet(&mut self) -> Result<Option<symphonia::core::packet::Packet>, Error> {
+    fn next_packet(&mut self) -> Result<Option<Packet>, Error> {
         match self.reader.next_packet() {
             Ok(packet) => Ok(packet),
             // A chained Ogg file: another stream follows, with its own decoder.
@@ -204,11 +242,7 @@ impl<'a> Decoding<'a> {
     }
 
     /// Decodes one packet into `mix`; false when it cannot be decoded.
-    fn decode_packet(
-        &mut self,
-        packet: &symphonia::core::packet::Packet,
-        mix: &mut MonoMix,
-    ) -> Result<bool, Error> {
+    fn decode_packet(&mut self, packet: &Packet, mix: &mut MonoMix) -> Result<bool, Error> {
         let error = match self.decoder.decode(packet) {
             Ok(buffer) => {
                 let (rate, channels) = (buffer.spec().rate(), buffer.spec().channels().count());
@@ -218,12 +252,24 @@ impl<'a> Decoding<'a> {
                     return Err(Error::Undecodable { name: self.name.to_owned(), reason });
                 }
                 self.channels = channels;
+                if self.jumped && buffer.frames() > 0 {
+                    self.jumped = false;
+                    mix.position =
+                        packet.pts.get().saturating_sub(self.first.unwrap_or(0)).max(0).unsigned_abs();
+                    if mix.position > mix.skip {
+                        let reason = "its timestamps contradict each other".to_owned();
+                        return Err(Error::Undecodable { name: self.name.to_owned(), reason });
+                    }
+                }
                 mix.push(&buffer);
                 return Ok(true);
             }
             Err(error) => error,
         };
-        self.note_damage(&error);
+        // What is damaged before the wanted part does not matter (just after a jump it is even expected).
+        if !self.jumped && mix.position.saturating_add(packet.dur.get()) >= mix.skip {
+            self.note_damage(&error);
+        }
         Ok(false)
     }
 
@@ -242,11 +288,7 @@ impl<'a> Decoding<'a> {
         let samples = mix.samples;
         if samples.is_empty() {
             return Err(match self.damage {
-                _ if mix.position > 0 => {
-                    let seconds = mix.position as f64 / f64::from(self.rate);
-                    let reason = format!("start {} s lies beyond its end ({seconds:.3} s)", part.start);
-                    Error::Range { name, reason }
-                }
+                _ if mix.position > 0 => self.beyond_end(part, mix.position),
                 Some(reason) => Error::Undecodable { name, reason },
                 None => Error::NoAudio { name },
             });
@@ -265,16 +307,24 @@ impl<'a> Decoding<'a> {
         Ok((waveform, info))
     }
 
+    fn beyond_end(&self, part: &Part, frames: u64) -> Error {
+        let seconds = frames as f64 / f64::from(self.rate);
+        let reason = format!("start {} s lies beyond its end ({seconds:.3} s)", part.start);
+        Error::Range { name: self.name.to_owned(), reason }
+    }
+
     fn limit(&self, reason: String) -> Error {
         Error::Limit { name: self.name.to_owned(), reason }
     }
 
     fn too_long(&self) -> Error {
-        let limit = self.limits.max_seconds;
-        match self.announced.map(|frames| frames as f64 / f64::from(self.rate)).filter(|all| *all > limit) {
-            Some(seconds) => self.limit(format!("lasts {seconds:.0} s; the limit is {limit} s")),
-            None => self.limit(format!("lasts longer than the limit of {limit} s")),
-        }
+        let seconds = |frames: u64| frames as f64 / f64::from(self.rate);
+        let limit = seconds(self.limits.max_frames(self.rate));
+        let rate = self.rate;
+        self.limit(match self.announced.map(seconds).filter(|all| *all > limit) {
+            Some(all) => format!("lasts {all:.0} s; the limit is {limit:.0} s at {rate} Hz"),
+            None => format!("lasts longer than the limit of {limit:.0} s at {rate} Hz"),
+        })
     }
 }
 

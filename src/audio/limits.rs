@@ -7,6 +7,9 @@ pub struct Limits {
     pub max_file_bytes: u64,
     /// Longest decoded duration in seconds; decoding stops there with an error. Default 600.
     pub max_seconds: f64,
+    /// Most decoded samples of the mono mix, which bounds memory at high rates: 600 s at up to 111 kHz. Default 2^26
+    /// (256 MiB).
+    pub max_samples: u64,
     /// Longest wall time for decoding one recording, checked at every read and every packet. Default 2 s.
     pub deadline: Duration,
     /// Most channels. Default 8.
@@ -30,6 +33,7 @@ impl Default for Limits {
         Self {
             max_file_bytes: 1 << 30,
             max_seconds: 600.0,
+            max_samples: 1 << 26,
             deadline: Duration::from_secs(2),
             max_channels: 8,
             min_rate: 1_000,
@@ -50,6 +54,6 @@ impl Limits {
 
     /// Frames (samples of one channel) in the longest accepted recording at `rate` Hz.
     pub(super) fn max_frames(&self, rate: u32) -> u64 {
-        (self.max_seconds * f64::from(rate)) as u64
+        ((self.max_seconds * f64::from(rate)) as u64).min(self.max_samples)
     }
 }
