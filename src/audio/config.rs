@@ -41,3 +41,28 @@ impl AudioConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_clip_is_that_of_the_study() {
+        let config = AudioConfig::default();
+        config.validate().unwrap();
+        assert_eq!(config.clip_samples(), 88_200);
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        let reason = |sample_rate, clip_seconds| {
+            AudioConfig { sample_rate, clip_seconds }.validate().unwrap_err().to_string()
+        };
+        for rate in [0, 999, 384_001] {
+            assert!(reason(rate, 4.0).starts_with(&format!("audio.sample_rate: {rate} Hz")));
+        }
+        for seconds in [0.0, -1.0, 600.1, 1e-9, f64::NAN, f64::INFINITY] {
+            assert!(reason(22_050, seconds).starts_with("audio.clip_seconds: "), "{seconds}");
+        }
+    }
+}
