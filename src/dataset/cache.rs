@@ -55,11 +55,8 @@ impl FeatureCache {
     /// [`Error::Io`] when the folder cannot be made.
     pub fn on_disk(folder: impl Into<PathBuf>) -> Result<Self, Error> {
         let folder = folder.into();
-        std::fs::create_dir_all(&folder).map_err(|source| Error::Io {
-            path: folder.clone(),
-            action: "make the folder of the feature cache",
-            source,
-        })?;
+        std::fs::create_dir_all(&folder)
+            .map_err(Error::io(&folder, "make the folder of the feature cache"))?;
         Ok(Self { store: Store::Disk { folder } })
     }
 

@@ -175,7 +175,7 @@ impl ClipSet {
     /// Features before standardisation.
     fn raw_features(&self, i: usize) -> Result<Features, Error> {
         let entry = self.entry(i);
-        let path = self.manifest.root.join(&entry.path);
+        let path = self.manifest.file(entry);
         let Some(cache) = &self.cache else { return self.extract(&path, entry) };
         let Some(key) = Key::new(&self.front_end, &path, entry) else { return self.extract(&path, entry) };
         if let Some(features) = cache.get(&key, self.shape()) {

@@ -7,7 +7,7 @@ use super::room::{Room, background, mix};
 use super::sources::{SOURCES, Synthesise};
 use crate::audio::{WavFormat, Waveform, write_wav};
 use crate::config::ConfigError;
-use crate::dataset::{Entry, Error, Labels, Manifest};
+use crate::dataset::{Entry, Error, Manifest};
 use crate::seed::{Purpose, Seed};
 
 /// The demo city's size; section-free, for `quickstart` and `prepare synth`.
@@ -58,9 +58,9 @@ impl CityConfig {
         Canvas { rate, len: (rate * self.seconds).round() as usize }
     }
 
-    /// Recordings of a class: two for each fold, when there are clips enough.
+    /// Recordings of a class: four for each fold, when there are clips enough.
     fn recordings(&self) -> usize {
-        self.clips_per_class.min(2 * self.folds)
+        self.clips_per_class.min(4 * self.folds)
     }
 }
 
@@ -87,28 +87,12 @@ pub fn write_city(root: &Path, config: &CityConfig) -> Result<Manifest, Error> {
     config.validate()?;
     for (label, _) in SOURCES {
         let path = root.join("audio").join(label);
-        std::fs::create_dir_all(&path).map_err(|source| Error::Io {
-            path,
-            action: "make the folder",
-            source,
-        })?;
+        std::fs::create_dir_all(&path).map_err(Error::io(&path, "make the folder"))?;
     }
     let written: Vec<_> = plans(config).into_par_iter().map(|plan| plan.write(root, config)).collect();
     let entries = written.into_iter().collect::<Result<_, _>>()?;
-    let labels = Labels::from_names(SOURCES.map(|(label, _)| label));
-    let manifest = Manifest { root: root.to_owned(), entries, labels };
-    let mut text = String::from("path,labels,split,fold,group,start,duration\n");
-    for e in &manifest.entries {
-        text += &format!(
-            "{},{},,{},{},,\n",
-            e.path.display(),
-            e.labels[0],
-            e.fold.unwrap_or(0),
-            e.group.as_deref().unwrap_or("")
-        );
-    }
-    let path = root.join("manifest.csv");
-    std::fs::write(&path, text).map_err(|source| Error::Io { path, action: "write", source })?;
+    let manifest = Manifest::new(root, entries);
+    manifest.write(&root.join("manifest.csv"))?;
     Ok(manifest)
 }
 
@@ -193,6 +177,7 @@ mod tests {
     fn the_manifest_lists_whole_files_balanced_over_classes_and_folds() {
         let folder = tempfile::tempdir().unwrap();
         let manifest = write_city(folder.path(), &SMALL).unwrap();
+        assert_eq!(Manifest::read(&folder.path().join("manifest.csv")).unwrap(), manifest);
         let mut counts = BTreeMap::new();
         let mut folds_of_group: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for entry in &manifest.entries {
