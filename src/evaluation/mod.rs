@@ -1,1 +1,12 @@
-//! evaluation
+//! Predictions → numbers, tables and plots: plain slices and files, no network.
+//!
+//! [`Predictions`] is one part of the data with the scores each clip got. [`write_report`] turns it into the files
+//! people keep, all computed from the same [`crate::metrics`]; [`compare`] puts several runs side by side. Plots
+//! are SVG text ([`plots`]); pages are self-contained HTML without scripts. Equal input gives equal bytes.
+
+mod error;
+pub mod plots;
+mod predictions;
+
+pub use error::Error;
+pub use predictions::{PredictionRow, Predictions};
