@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
+use crate::metrics::argmax;
 
 /// Recipe section `[decision]`; stored in the bundle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,11 +38,11 @@ impl DecisionConfig {
     }
 
     /// Index of the best score, and whether it reaches the threshold. Ties go to the lower index.
-    /// `None` when `scores` is empty.
+    /// `None` when `scores` is empty. NaN never wins over a number, and is never accepted.
     pub fn decide(&self, scores: &[f32]) -> Option<Decision> {
-        let (index, &score) =
-            scores.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best })?;
-        Some(Decision { index, score, indeterminate: score < self.threshold })
+        let index = argmax(scores);
+        let score = *scores.get(index)?;
+        Some(Decision { index, score, indeterminate: score.is_nan() || score < self.threshold })
     }
 }
 
@@ -71,6 +72,14 @@ mod tests {
     fn ties_go_to_the_lower_index() {
         assert_eq!(DecisionConfig::default().decide(&[0.1, 0.4, 0.4]).unwrap().index, 1);
         assert_eq!(DecisionConfig::default().decide(&[]), None);
+    }
+
+    #[test]
+    fn nan_is_never_accepted() {
+        let config = DecisionConfig::default();
+        assert!(config.decide(&[f32::NAN, f32::NAN]).unwrap().indeterminate);
+        let decision = config.decide(&[f32::NAN, 0.7]).unwrap();
+        assert!(decision.index == 1 && !decision.indeterminate);
     }
 
     #[test]

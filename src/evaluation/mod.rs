@@ -5,8 +5,11 @@
 //! are SVG text ([`plots`]); pages are self-contained HTML without scripts. Equal input gives equal bytes.
 
 mod error;
+mod page;
 pub mod plots;
 mod predictions;
+mod report;
 
 pub use error::Error;
 pub use predictions::{PredictionRow, Predictions};
+pub use report::{ReportInput, protocol, write_report};

@@ -13,3 +13,5 @@ pub use bars::f1_bars;
 pub use confusion::{Cells, confusion_matrix};
 pub use curves::{accuracy_curves, curves, loss_curves};
 pub use line::{LinePlot, Series, series_color};
+#[cfg(test)]
+pub(super) use svg::assert_well_formed;
