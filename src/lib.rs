@@ -4,7 +4,7 @@
 //! (`tests/integration/architecture.rs` checks it):
 //!
 //! ```text
-//! config, seed, metrics, decision
+//! files, config, seed, metrics, decision
 //!    ↓
 //!  audio → features → dataset → models → training → evaluation → bundle → serve → cli
 //! ```
@@ -29,6 +29,7 @@ pub mod dataset;
 pub mod decision;
 pub mod evaluation;
 pub mod features;
+pub mod files;
 pub mod metrics;
 pub mod models;
 pub mod seed;

@@ -1,12 +1,12 @@
 //! The list of labelled clips: one CSV, whatever the data set looked like.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Labels};
+use crate::files::write_file;
 
 /// A part of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -140,15 +140,7 @@ impl Manifest {
     /// [`Error::Io`], also when a path is not UTF-8 or a label holds a comma, which the table cannot express.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> std::io::Result<()> {
-            std::fs::create_dir_all(folder)?;
-            let bytes = self.to_csv(folder)?;
-            let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
-            file.write_all(&bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
+        let write = || write_file(path, self.to_csv(folder)?);
         write().map_err(Error::io(path, "write"))
     }
 

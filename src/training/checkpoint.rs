@@ -15,10 +15,10 @@ use burn::optim::ModuleOptimizer;
 use burn::store::ModuleRecord;
 use burn::tensor::Bytes;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::results::EpochRow;
+use crate::files::sha256;
 use crate::models::Model;
 
 /// How many checkpoints stay on disk.
@@ -62,11 +62,6 @@ impl State {
             fingerprint,
         }
     }
-}
-
-/// Hex sha256.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Writes a checkpoint and prunes the oldest.

@@ -15,8 +15,8 @@ mod run;
 mod run_dir;
 pub mod run_info;
 mod score;
-mod write;
 
+pub use crate::files::write_file;
 pub use error::Error;
 pub use observer::{Event, Observer};
 pub use recipe::{DataConfig, Recipe, TrainingConfig};
@@ -25,4 +25,3 @@ pub use run::{Outcome, Prepared, RunOptions, prepare, train};
 pub use run_dir::RunDir;
 pub use run_info::{ClipCounts, RunInfo, Versions};
 pub use score::{Scored, score};
-pub use write::write_file;

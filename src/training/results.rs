@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::write_file;
+use crate::files::write_file;
 
 /// What one epoch gave.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::checkpoint::{self, State, sha256};
+use super::checkpoint::{self, State};
 use super::fit::{Ended, Fit, optimizer};
 use super::run_dir::save;
 use super::{ClipCounts, Error, Event, Observer, Recipe, RunDir, RunInfo, Versions};
 use crate::dataset::prepare;
 use crate::dataset::{ClipLoader, ClipSet, FeatureCache, Labels, Manifest, Order, Split, Splits};
 use crate::features::{Extractor, Stats};
+use crate::files::sha256;
 use crate::models;
 use crate::seed::Seed;
 

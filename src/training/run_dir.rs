@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
-use super::{Error, write_file};
+use super::Error;
+use crate::files::write_file;
 
 /// Where the files of a run lie.
 ///
@@ -67,8 +68,7 @@ impl RunDir {
     }
 }
 
-/// [`write_file`], with the folder created when it is missing and the file named in the error.
+/// [`write_file`] with the file named in the error.
 pub(super) fn save(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).and_then(|()| write_file(path, bytes)).map_err(Error::io(path))
+    write_file(path, bytes).map_err(Error::io(path))
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module may use what stands before it.
-const LINE: [&str; 13] = [
+const LINE: [&str; 14] = [
+    "files",
     "config",
     "seed",
     "metrics",
@@ -21,7 +22,8 @@ const LINE: [&str; 13] = [
 ];
 
 /// Modules that work on plain numbers and bytes: no tensors.
-const WITHOUT_BURN: [&str; 7] = ["config", "seed", "metrics", "decision", "audio", "features", "dataset"];
+const WITHOUT_BURN: [&str; 8] =
+    ["files", "config", "seed", "metrics", "decision", "audio", "features", "dataset"];
 
 /// Every source file with the name of the top-level module it belongs to.
 fn sources() -> Vec<(String, PathBuf, String)> {

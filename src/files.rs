@@ -1,10 +1,16 @@
+//! Files written whole or not at all, and their fingerprints.
+
 use std::io::{self, Write};
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 /// Writes a whole file at once: a reader sees the old content or the new, never a part, and a failure
 /// leaves the old one. The bytes go to a temporary file beside `path`, to the disk, then take its name.
+/// Missing folders are made.
 pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {
@@ -17,6 +23,11 @@ pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     Ok(())
+}
+
+/// Hexadecimal SHA-256.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
