@@ -4,6 +4,7 @@
 
 mod architecture;
 mod audio;
+mod features;
 mod loader;
 mod support;
 mod zoo;
