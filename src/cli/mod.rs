@@ -35,6 +35,12 @@ pub enum Command {
     Train(commands::train::Args),
     /// List the network architectures.
     Models,
+    /// Pack a run directory as one portable file, or list what is in one.
+    Bundle(commands::bundle::Args),
+    /// Predict labels of recordings.
+    Predict(commands::predict::Args),
+    /// Serve a bundle over HTTP.
+    Serve(commands::serve::Args),
 }
 
 /// How a command ended; see the table in DESIGN §4.
@@ -72,6 +78,9 @@ pub fn main() -> ExitCode {
         Command::Prepare(args) => commands::prepare::run(&args, &output),
         Command::Train(args) => commands::train::run(&args, &output),
         Command::Models => commands::models::run(&output),
+        Command::Bundle(args) => commands::bundle::run(&args, &output),
+        Command::Predict(args) => commands::predict::run(&args, &output),
+        Command::Serve(args) => commands::serve::run(&args, &output),
     };
     match result {
         Ok(exit) => ExitCode::from(exit.code()),

@@ -4,7 +4,11 @@
 
 mod architecture;
 mod audio;
+mod bundle;
 mod features;
 mod loader;
+mod predict;
+mod server;
 mod support;
+mod tiny;
 mod zoo;

@@ -1,5 +1,8 @@
 //! One subcommand, one file.
 
+pub mod bundle;
 pub mod models;
+pub mod predict;
 pub mod prepare;
+pub mod serve;
 pub mod train;

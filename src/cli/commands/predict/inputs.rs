@@ -1,0 +1,123 @@
+//! What the user named → a list of recordings.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use crate::audio::Source;
+
+/// Names of files in a folder that are taken for recordings.
+const EXTENSIONS: [&str; 9] = ["wav", "wave", "flac", "mp3", "ogg", "oga", "aif", "aiff", "aifc"];
+/// Most bytes read from stdin.
+const MAX_STDIN: u64 = 1 << 30;
+
+/// One recording, or a part of one.
+#[derive(Debug, Clone)]
+pub(super) struct Input {
+    /// What the user sees.
+    pub(super) name: String,
+    path: PathBuf,
+    /// The bytes, when they came from stdin.
+    bytes: Option<Arc<[u8]>>,
+    pub(super) start: Option<f64>,
+    pub(super) duration: Option<f64>,
+}
+
+impl Input {
+    fn file(path: PathBuf) -> Self {
+        Self { name: path.display().to_string(), path, bytes: None, start: None, duration: None }
+    }
+
+    /// The recording.
+    pub(super) fn source(&self) -> Source<'_> {
+        match &self.bytes {
+            Some(bytes) => Source::Bytes { name: &self.name, data: Arc::clone(bytes) },
+            None => Source::Path(&self.path),
+        }
+    }
+}
+
+/// All recordings in the order they were named; folders are searched through and sorted by path. A file that
+/// does not exist stays in the list, to be reported as a bad input.
+pub(super) fn collect(named: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for path in named {
+        if path.as_os_str() == "-" {
+            inputs.push(stdin()?);
+        } else if path.is_dir() {
+            let mut files = Vec::new();
+            search(path, &mut files).with_context(|| format!("cannot list {}", path.display()))?;
+            files.sort();
+            inputs.extend(files.into_iter().map(Input::file));
+        } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) && path.is_file() {
+            inputs.extend(manifest(path).with_context(|| format!("cannot read {}", path.display()))?);
+        } else {
+            inputs.push(Input::file(path.clone()));
+        }
+    }
+    if inputs.is_empty() {
+        bail!("no recordings found; folders are searched for {}", EXTENSIONS.join(", "));
+    }
+    Ok(inputs)
+}
+
+fn stdin() -> anyhow::Result<Input> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().take(MAX_STDIN + 1).read_to_end(&mut bytes).context("cannot read stdin")?;
+    let name = "stdin".to_owned();
+    Ok(Input { name, path: PathBuf::new(), bytes: Some(bytes.into()), start: None, duration: None })
+}
+
+/// Recordings under a folder; links to folders are not followed, hidden names are left out.
+fn search(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            search(&path, files)?;
+        } else if path
+            .extension()
+            .is_some_and(|e| EXTENSIONS.contains(&e.to_string_lossy().to_lowercase().as_str()))
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Rows of a CSV with a `path` column (relative to the file's folder) and, optionally, `start` and `duration`.
+fn manifest(path: &Path) -> anyhow::Result<Vec<Input>> {
+    let mut reader = csv::Reader::from_path(path)?;
+    let headers = reader.headers()?.clone();
+    let column = |name: &str| headers.iter().position(|h| h.trim_start_matches('\u{feff}').trim() == name);
+    let Some(path_column) = column("path") else { bail!("it has no column `path`") };
+    let (start, duration) = (column("start"), column("duration"));
+    let root = path.parent().unwrap_or(Path::new(""));
+    let mut inputs = Vec::new();
+    for row in reader.records() {
+        let row = row?;
+        let line = row.position().map_or(0, csv::Position::line);
+        let name = row.get(path_column).filter(|p| !p.is_empty());
+        let name = name.with_context(|| format!("line {line}: the path is empty"))?;
+        let number = |column: Option<usize>| match column.and_then(|c| row.get(c)).filter(|t| !t.is_empty()) {
+            None => Ok(None),
+            Some(text) => text
+                .trim()
+                .parse()
+                .map(Some)
+                .with_context(|| format!("line {line}: {text:?} is not a number")),
+        };
+        inputs.push(Input {
+            start: number(start)?,
+            duration: number(duration)?,
+            name: name.to_owned(),
+            ..Input::file(root.join(name))
+        });
+    }
+    Ok(inputs)
+}

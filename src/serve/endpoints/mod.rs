@@ -1,0 +1,4 @@
+//! One endpoint, one function.
+
+pub(super) mod health;
+pub(super) mod invocations;
