@@ -33,6 +33,8 @@ pub enum Command {
     Prepare(commands::prepare::Args),
     /// Train a recipe: data in, run directory out.
     Train(commands::train::Args),
+    /// Put several runs side by side: one table, one page.
+    Compare(commands::compare::Args),
     /// List the network architectures.
     Models,
     /// Pack a run directory as one portable file, or list what is in one.
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Prepare(args) => commands::prepare::run(&args, &output),
         Command::Train(args) => commands::train::run(&args, &output),
+        Command::Compare(args) => commands::compare::run(&args, &output),
         Command::Models => commands::models::run(&output),
         Command::Bundle(args) => commands::bundle::run(&args, &output),
         Command::Predict(args) => commands::predict::run(&args, &output),

@@ -4,12 +4,14 @@
 //! people keep, all computed from the same [`crate::metrics`]; [`compare`] puts several runs side by side. Plots
 //! are SVG text ([`plots`]); pages are self-contained HTML without scripts. Equal input gives equal bytes.
 
+pub mod compare;
 mod error;
 mod page;
 pub mod plots;
 mod predictions;
 mod report;
 
+pub use compare::Comparison;
 pub use error::Error;
 pub use predictions::{PredictionRow, Predictions};
 pub use report::{ReportInput, protocol, write_report};

@@ -1,6 +1,7 @@
 //! One subcommand, one file.
 
 pub mod bundle;
+pub mod compare;
 pub mod models;
 pub mod predict;
 pub mod prepare;
