@@ -31,7 +31,7 @@ pub enum Error {
         reason: String,
     },
     /// A folder is not laid out as its data set is.
-    #[error("{}: not a {source_name} folder: {reason}", path.display())]
+    #[error("{}: this is no {source_name} folder: {reason}", path.display())]
     Layout {
         /// The folder.
         path: PathBuf,
@@ -39,6 +39,20 @@ pub enum Error {
         source_name: super::prepare::Source,
         /// What was looked for.
         reason: String,
+    },
+    /// Files are listed, and not one of them is there.
+    #[error(
+        "{}: lists {listed} clips and not one of them is there; looked for {} and so on",
+        path.display(),
+        first.display()
+    )]
+    NoFiles {
+        /// The folder or table.
+        path: PathBuf,
+        /// Number of clips listed.
+        listed: usize,
+        /// The first file looked for.
+        first: PathBuf,
     },
     /// A split is impossible or leaks.
     #[error("the split cannot be made: {0}")]

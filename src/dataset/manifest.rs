@@ -71,7 +71,8 @@ pub struct Manifest {
     pub labels: Labels,
 }
 
-const COLUMNS: [&str; 7] = ["path", "labels", "split", "fold", "group", "start", "duration"];
+/// Columns that mean something; others are kept as they are.
+pub(super) const COLUMNS: [&str; 7] = ["path", "labels", "split", "fold", "group", "start", "duration"];
 
 impl Manifest {
     /// Clips under `root`; the labels are collected from them.

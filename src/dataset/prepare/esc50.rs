@@ -4,26 +4,28 @@
 
 use std::path::Path;
 
-use super::{Entry, Error, Source, fold, metadata, read_table};
+use super::metadata::{Metadata, Row};
+use super::{Entry, Error, Source};
 
 const TABLE: &str = "meta/esc50.csv";
-const COLUMNS: [&str; 6] = ["filename", "fold", "category", "esc10", "src_file", "take"];
 
-pub(super) fn entries(root: &Path) -> Result<Vec<Entry>, Error> {
-    let path = metadata(root, Source::Esc50, TABLE)?;
-    let entry = |row: super::Row| {
-        let [file, number, category, esc10, clip, take] = &row.values[..] else {
-            return Ok(Entry::default());
-        };
-        let extra = [("esc10", esc10), ("take", take)];
+/// The clips of ESC-50, or those of [`Source::Esc10`].
+pub(super) fn entries(root: &Path, source: Source) -> Result<Vec<Entry>, Error> {
+    let table = Metadata::of(source, root, TABLE)?;
+    let [file, fold, category, esc10, clip, take] =
+        table.columns(["filename", "fold", "category", "esc10", "src_file", "take"])?;
+    let entry = |row: Row| {
         Ok(Entry {
-            path: format!("audio/{file}").into(),
-            labels: vec![category.clone()],
-            fold: Some(fold(&path, &row, number)?),
-            group: Some(clip.clone()),
-            extra: extra.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect(),
+            path: format!("audio/{}", row.text(file)?).into(),
+            labels: vec![row.text(category)?.to_owned()],
+            fold: Some(row.number(fold)?),
+            group: Some(row.text(clip)?.to_owned()),
+            extra: [("esc10", esc10), ("take", take)]
+                .map(|(name, column)| (name.to_owned(), row.get(column).to_owned()))
+                .into(),
             ..Entry::default()
         })
     };
-    read_table(&path, &COLUMNS)?.into_iter().map(entry).collect()
+    let wanted = |row: &Row| source != Source::Esc10 || row.get(esc10).eq_ignore_ascii_case("true");
+    table.rows().filter(wanted).map(entry).collect()
 }

@@ -1,10 +1,16 @@
 //! A folder as its publisher laid it out → a [`Manifest`]. One layout, one file.
+//!
+//! Listing decodes nothing; [`Found::check`] decodes everything once. What is missing or broken is reported and left
+//! out, never fatal.
 
 mod esc50;
+mod folders;
+mod metadata;
+mod table;
 mod urbansound8k;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -12,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{BadClip, Entry, Error, Manifest};
 use crate::audio::{self, Limits};
+
+pub use table::{TableConfig, prepare_table};
 
 /// A layout on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,13 +29,18 @@ pub enum Source {
     UrbanSound8k,
     /// ESC-50: `meta/esc50.csv`, `audio`.
     Esc50,
+    /// The ten classes of ESC-50 that are marked `esc10`.
+    Esc10,
+    /// A folder for each class, at most with folders train, valid and test above.
+    Folders,
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Self::UrbanSound8k => "UrbanSound8K",
-            Self::Esc50 => "ESC-50",
+            Self::Esc50 | Self::Esc10 => "ESC-50",
+            Self::Folders => "folder-per-class",
         })
     }
 }
@@ -37,90 +50,95 @@ impl fmt::Display for Source {
 pub struct Found {
     /// The clips that are there (and, when checked, can be decoded), sorted by path.
     pub manifest: Manifest,
-    /// Clips that are listed but missing or broken.
+    /// Clips that are listed but missing, or broken; sorted by path.
     pub bad: Vec<BadClip>,
+    /// Clips in the manifest that are cut off or damaged in places; known when checked.
+    pub damaged: Vec<BadClip>,
 }
 
 /// Reads the layout `source` under `root`; decodes nothing.
+///
+/// # Errors
+///
+/// [`Error::Layout`] when `root` is laid out differently, saying what was looked for; [`Error::Line`] for a mistake
+/// in the metadata; [`Error::NoFiles`] when not one of the listed files is there.
 pub fn prepare(source: Source, root: &Path) -> Result<Found, Error> {
-    let entries = match source {
-        Source::UrbanSound8k => urbansound8k::entries(root)?,
-        Source::Esc50 => esc50::entries(root)?,
+    let listing = match source {
+        Source::UrbanSound8k => urbansound8k::entries(root)?.into(),
+        Source::Esc50 | Source::Esc10 => esc50::entries(root, source)?.into(),
+        Source::Folders => folders::listing(root)?,
     };
-    let (mut there, missing): (Vec<Entry>, Vec<Entry>) =
-        entries.into_iter().partition(|entry| root.join(&entry.path).is_file());
-    let reason = "the file is missing";
-    let bad = missing.into_iter().map(|e| BadClip { path: e.path, reason: reason.to_owned() }).collect();
-    there.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Found { manifest: Manifest::new(root, there), bad })
+    found(root, root, listing)
+}
+
+/// What a layout says is there.
+#[derive(Debug, Default)]
+struct Listing {
+    entries: Vec<Entry>,
+    bad: Vec<BadClip>,
+}
+
+impl From<Vec<Entry>> for Listing {
+    fn from(entries: Vec<Entry>) -> Self {
+        Self { entries, bad: Vec::new() }
+    }
+}
+
+/// Tells the files that are there from those that are not; `origin` is what listed them.
+fn found(root: &Path, origin: &Path, listing: Listing) -> Result<Found, Error> {
+    let Listing { mut entries, mut bad } = listing;
+    // Stable: of rows with one path the first counts.
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let listed = entries.len();
+    let first = entries.first().map(|entry| entry.path.clone());
+    let mut there: Vec<Entry> = Vec::with_capacity(listed);
+    for entry in entries {
+        let reason = if there.last().is_some_and(|last| last.path == entry.path) {
+            "it is listed more than once; the first row counts"
+        } else if root.join(&entry.path).is_file() {
+            there.push(entry);
+            continue;
+        } else {
+            "the file is missing"
+        };
+        bad.push(BadClip { path: entry.path, reason: reason.to_owned() });
+    }
+    if there.is_empty() {
+        let first = root.join(first.unwrap_or_default());
+        return Err(Error::NoFiles { path: origin.to_owned(), listed, first });
+    }
+    bad.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Found { manifest: Manifest::new(root, there), bad, damaged: Vec::new() })
 }
 
 impl Found {
     /// Decodes every clip once, in parallel, and moves those that cannot be decoded to [`Found::bad`].
-    /// `progress` is told how many are done.
+    /// `progress` is told, from any thread, how many are done.
     pub fn check(self, progress: &(dyn Fn(usize) + Sync)) -> Self {
-        let Self { manifest, mut bad } = self;
+        let Self { manifest, mut bad, mut damaged } = self;
         let done = AtomicUsize::new(0);
-        let decode = |entry: &Entry| -> Option<String> {
-            let path: PathBuf = manifest.root.join(&entry.path);
-            let result = audio::decode(&audio::Source::Path(&path), &Limits::default());
+        let decode = |entry: &Entry| {
+            let path = manifest.file(entry);
+            let source = audio::Source::Path(&path);
+            let result = audio::decode_range(&source, entry.start, entry.duration, &Limits::default());
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            result.err().map(|error| error.to_string())
+            // The list of bad clips names the file in a column of its own.
+            let prefix = format!("{}: ", path.display());
+            let reason = |error: audio::Error| error.to_string().trim_start_matches(&prefix).to_owned();
+            result.map(|(_, info)| info.damage).map_err(reason)
         };
-        let reasons: Vec<Option<String>> = manifest.entries.par_iter().map(decode).collect();
-        let mut good = Vec::with_capacity(reasons.len());
-        for (entry, reason) in manifest.entries.into_iter().zip(reasons) {
-            match reason {
-                None => good.push(entry),
-                Some(reason) => bad.push(BadClip { path: entry.path, reason }),
+        let checked: Vec<_> = manifest.entries.par_iter().map(decode).collect();
+        let mut good = Vec::with_capacity(checked.len());
+        for (entry, result) in manifest.entries.into_iter().zip(checked) {
+            match result {
+                Ok(damage) => {
+                    damaged.extend(damage.map(|reason| BadClip { path: entry.path.clone(), reason }));
+                    good.push(entry);
+                }
+                Err(reason) => bad.push(BadClip { path: entry.path, reason }),
             }
         }
-        Self { manifest: Manifest::new(manifest.root, good), bad }
+        bad.sort_by(|a, b| a.path.cmp(&b.path));
+        Self { manifest: Manifest::new(manifest.root, good), bad, damaged }
     }
-}
-
-/// A row of a metadata table: its line and the values of the columns asked for, in that order.
-struct Row {
-    line: u64,
-    values: Vec<String>,
-}
-
-/// Reads a metadata table, columns found by name.
-fn read_table(path: &Path, columns: &[&str]) -> Result<Vec<Row>, Error> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    let line = |line: u64, reason: String| Error::Line { path: path.to_owned(), line, reason };
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(&bytes[..]);
-    let header = reader.headers().map_err(|e| line(1, e.to_string()))?.clone();
-    let find = |name: &&str| {
-        header.iter().position(|h| h == *name).ok_or_else(|| line(1, format!("no column `{name}`")))
-    };
-    let at = columns.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    let row = |record: Result<csv::StringRecord, csv::Error>| {
-        let record = record.map_err(|e| line(e.position().map_or(0, csv::Position::line), e.to_string()))?;
-        let values = at.iter().map(|&i| record[i].to_owned()).collect();
-        Ok(Row { line: record.position().map_or(0, csv::Position::line), values })
-    };
-    reader.records().map(row).collect()
-}
-
-/// A fold number, or an error that names table and line.
-fn fold(path: &Path, row: &Row, value: &str) -> Result<u32, Error> {
-    value.parse().map_err(|_| Error::Line {
-        path: path.to_owned(),
-        line: row.line,
-        reason: format!("fold is `{value}`, not a whole number"),
-    })
-}
-
-/// The metadata table of a data set, or an error that says what was looked for.
-fn metadata(root: &Path, source: Source, table: &str) -> Result<PathBuf, Error> {
-    let path = root.join(table);
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Error::Layout {
-        path: root.to_owned(),
-        source_name: source,
-        reason: format!("there is no {table} in it; name the folder that holds it"),
-    })
 }

@@ -1,30 +1,34 @@
 //! UrbanSound8K (Salamon, Jacoby & Bello 2014): 8,732 clips of at most 4 s, 10 classes, 10 folds.
 //!
 //! The files are already cut; `start` and `end` of the metadata are positions in the Freesound recording and are
-//! kept as columns, not used for reading. Clips of one recording share `fsID`, which becomes the group.
+//! kept as the columns `recording_start` and `recording_end`, not used for reading. Clips of one recording share
+//! `fsID`, which becomes the group.
 
 use std::path::Path;
 
-use super::{Entry, Error, Source, fold, metadata, read_table};
+use super::metadata::{Metadata, Row};
+use super::{Entry, Error, Source};
 
 const TABLE: &str = "metadata/UrbanSound8K.csv";
-const COLUMNS: [&str; 7] = ["slice_file_name", "fsID", "start", "end", "salience", "fold", "class"];
 
 pub(super) fn entries(root: &Path) -> Result<Vec<Entry>, Error> {
-    let path = metadata(root, Source::UrbanSound8k, TABLE)?;
-    let entry = |row: super::Row| {
-        let [file, recording, start, end, salience, number, class] = &row.values[..] else {
-            return Ok(Entry::default());
-        };
-        let extra = [("recording_start", start), ("recording_end", end), ("salience", salience)];
+    let table = Metadata::of(Source::UrbanSound8k, root, TABLE)?;
+    let [file, recording, start, end, salience, fold, class] =
+        table.columns(["slice_file_name", "fsID", "start", "end", "salience", "fold", "class"])?;
+    let extra = [("recording_start", start), ("recording_end", end), ("salience", salience)];
+    let entry = |row: Row| {
+        let fold = row.number(fold)?;
         Ok(Entry {
-            path: format!("audio/fold{number}/{file}").into(),
-            labels: vec![class.clone()],
-            fold: Some(fold(&path, &row, number)?),
-            group: Some(recording.clone()),
-            extra: extra.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect(),
+            path: format!("audio/fold{fold}/{}", row.text(file)?).into(),
+            labels: vec![row.text(class)?.to_owned()],
+            fold: Some(fold),
+            group: Some(row.text(recording)?.to_owned()),
+            extra: extra
+                .iter()
+                .map(|&(name, column)| (name.to_owned(), row.get(column).to_owned()))
+                .collect(),
             ..Entry::default()
         })
     };
-    read_table(&path, &COLUMNS)?.into_iter().map(entry).collect()
+    table.rows().map(entry).collect()
 }
