@@ -35,6 +35,8 @@ pub enum Command {
     Train(commands::train::Args),
     /// Put several runs side by side: one table, one page.
     Compare(commands::compare::Args),
+    /// Judge a run on its test (or validation) clips and write its report.
+    Evaluate(commands::evaluate::Args),
     /// List the network architectures.
     Models,
     /// Pack a run directory as one portable file, or list what is in one.
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Prepare(args) => commands::prepare::run(&args, &output),
         Command::Train(args) => commands::train::run(&args, &output),
         Command::Compare(args) => commands::compare::run(&args, &output),
+        Command::Evaluate(args) => commands::evaluate::run(&args, &output),
         Command::Models => commands::models::run(&output),
         Command::Bundle(args) => commands::bundle::run(&args, &output),
         Command::Predict(args) => commands::predict::run(&args, &output),

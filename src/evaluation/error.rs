@@ -33,6 +33,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The run cannot be scored.
+    #[error(transparent)]
+    Run(#[from] crate::training::Error),
     /// A JSON file that is not what its name says.
     #[error("{path}: {message}; is this the directory of a finished run?", path = path.display())]
     Json {

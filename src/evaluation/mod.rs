@@ -6,6 +6,7 @@
 
 pub mod compare;
 mod error;
+mod evaluate;
 mod page;
 pub mod plots;
 mod predictions;
@@ -13,5 +14,6 @@ mod report;
 
 pub use compare::Comparison;
 pub use error::Error;
+pub use evaluate::{Evaluated, evaluate_run};
 pub use predictions::{PredictionRow, Predictions};
 pub use report::{ReportInput, protocol, write_report};

@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod compare;
+pub mod evaluate;
 pub mod models;
 pub mod predict;
 pub mod prepare;

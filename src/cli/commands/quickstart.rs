@@ -94,7 +94,7 @@ fn train(
     if outcome.ended == Ended::Interrupted {
         return Ok(None);
     }
-    evaluation::evaluate_run(&RunDir::new(&run), "cpu")?;
+    evaluation::evaluate_run(&RunDir::new(&run), None, "cpu")?;
     Ok(Some(run))
 }
 

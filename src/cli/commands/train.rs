@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::Progress;
 use crate::cli::{Exit, Output};
+use crate::evaluation;
 use crate::features::Extractor;
 use crate::training::fit::Ended;
-use crate::training::{self, Recipe, RunOptions};
+use crate::training::{self, Recipe, RunDir, RunOptions};
 
 /// Arguments of `oido train`.
 #[derive(Debug, clap::Args)]
@@ -75,6 +76,8 @@ fn train(
         ));
         return Ok(Exit::Interrupted(interrupt.exit_code()));
     }
+    let run_dir = RunDir::new(out);
+    super::evaluate::show(&evaluation::evaluate_run(&run_dir, None, &args.device)?, &run_dir, output);
     Ok(Exit::Done)
 }
 

@@ -1,0 +1,86 @@
+//! A finished run, judged on the part of its data that its report is about.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::{Error, Predictions, ReportInput, protocol, write_report};
+use crate::dataset::{ClipLoader, ClipSet, Labels, Manifest, Order, Split};
+use crate::features::{Extractor, Stats};
+use crate::models;
+use crate::seed::Seed;
+use crate::training::{self, Recipe, RunDir, RunInfo, results};
+
+/// What an evaluation found, in short; the rest is in the report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluated {
+    /// Which part of the data.
+    pub part: Split,
+    /// The scores of its clips.
+    pub predictions: Predictions,
+}
+
+/// Scores the clips of `part` with the best weights of a run and writes the report into the run directory. Without
+/// `part`: the test clips, or the validation clips of a split that has no others.
+///
+/// # Errors
+///
+/// The first file of the run that is missing or damaged, or the first clip that cannot be read.
+pub fn evaluate_run(run: &RunDir, part: Option<Split>, device: &str) -> Result<Evaluated, Error> {
+    let info: RunInfo = json(&run.info())?;
+    let recipe = Recipe::read(&run.recipe(), &[]).map_err(training::Error::from)?;
+    let manifest = Manifest::read(&run.manifest()).map_err(training::Error::from)?;
+    let part = part.unwrap_or(if info.clips.test > 0 { Split::Test } else { Split::Valid });
+    let indices = (0..manifest.entries.len()).filter(|&i| manifest.entries[i].split == Some(part)).collect();
+
+    let predictions = score_clips(run, &recipe, Arc::new(manifest), indices, device)?;
+    let epochs = results::read(&run.results())?;
+    write_report(
+        run.path(),
+        &ReportInput {
+            title: &info.name,
+            part: part.name(),
+            protocol: &protocol(&info),
+            warnings: &info.warnings,
+            leaking: info.leaking,
+            predictions: &predictions,
+            epochs: &epochs,
+            best_epoch: Some(info.best_epoch),
+            decision: &recipe.decision,
+        },
+    )?;
+    Ok(Evaluated { part, predictions })
+}
+
+fn score_clips(
+    run: &RunDir,
+    recipe: &Recipe,
+    manifest: Arc<Manifest>,
+    indices: Vec<usize>,
+    device: &str,
+) -> Result<Predictions, Error> {
+    let labels: Arc<Labels> = Arc::new(json(&run.labels())?);
+    let stats: Stats = json(&run.stats())?;
+    let extractor = Extractor::new(&recipe.audio, &recipe.features).map_err(training::Error::from)?;
+    let device = models::device(device).map_err(training::Error::from)?;
+    let model = recipe.model.init(extractor.shape(), labels.len(), Seed(recipe.seed), &device);
+    let weights = run.best_weights();
+    let bytes = std::fs::read(&weights).map_err(Error::io(&weights))?;
+    let model =
+        model.map_err(training::Error::from)?.load_safetensors(&bytes).map_err(training::Error::from)?;
+
+    let set = ClipSet::new(manifest, indices, Arc::clone(&labels), Arc::new(extractor), None)
+        .map_err(training::Error::from)?
+        .with_stats(stats);
+    let loader = ClipLoader::new(Arc::new(set), recipe.training.batch_size, Order::Sequential);
+    let scored = training::score(&model, &loader, &device).map_err(training::Error::from)?;
+    let set = loader.set();
+    let paths = (0..set.len()).map(|i| set.entry(i).path.display().to_string());
+    Predictions::new(labels.names(), paths, &scored.scores(), &scored.targets)
+}
+
+fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::Json { path: path.to_owned(), message: e.to_string() })
+}
