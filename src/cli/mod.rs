@@ -29,6 +29,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// The whole job on embedded sounds: synthesise, train, evaluate, bundle, predict.
+    Quickstart(commands::quickstart::Args),
     /// Prepare a manifest from a folder or data set.
     Prepare(commands::prepare::Args),
     /// Train a recipe: data in, run directory out.
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json, cli.quiet);
     let result = match cli.command {
+        Command::Quickstart(args) => commands::quickstart::run(&args, &output),
         Command::Prepare(args) => commands::prepare::run(&args, &output),
         Command::Train(args) => commands::train::run(&args, &output),
         Command::Compare(args) => commands::compare::run(&args, &output),

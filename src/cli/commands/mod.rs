@@ -6,5 +6,6 @@ pub mod evaluate;
 pub mod models;
 pub mod predict;
 pub mod prepare;
+pub mod quickstart;
 pub mod serve;
 pub mod train;

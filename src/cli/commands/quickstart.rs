@@ -11,9 +11,10 @@ use crate::bundle::{self, Predictor};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::Progress;
 use crate::cli::{Exit, Output};
+use crate::dataset::Manifest;
 use crate::dataset::synth::{CityConfig, write_city};
-use crate::dataset::{Manifest, Split};
 use crate::evaluation::{self, Comparison};
+use crate::files::write_file;
 use crate::training::fit::Ended;
 use crate::training::{self, Recipe, RunDir, RunOptions};
 
@@ -57,7 +58,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     output.say("3/5 comparing the two");
     let comparison = Comparison::read(&runs)?;
     let page = out.join("compare.html");
-    comparison.write_html(&page)?;
+    write_file(&page, comparison.to_html()?).with_context(|| page.display().to_string())?;
 
     output.say("4/5 packing the cnn");
     let best = RunDir::new(&runs[MODELS.len() - 1]);
@@ -74,12 +75,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
 }
 
 /// Trains one of the built-in quickstart recipes; `None` when it was interrupted.
-fn train(
-    name: &str,
-    args: &Args,
-    interrupt: &Interrupt,
-    output: &Output,
-) -> anyhow::Result<Option<PathBuf>> {
+fn train(name: &str, args: &Args, interrupt: &Interrupt, output: &Output) -> anyhow::Result<Option<PathBuf>> {
     let recipe = Recipe::find(Path::new(&format!("quickstart/{name}")), &[format!("seed={}", args.seed)])?;
     let run = args.out.join(name);
     let options = RunOptions {
@@ -125,7 +121,9 @@ fn shown(manifest: &Manifest) -> Vec<&crate::dataset::Entry> {
 
 fn next_steps(out: &Path, bundle: &Path, manifest: &Manifest) -> String {
     let (out, bundle) = (out.display(), bundle.display());
-    let sound = shown(manifest).first().map_or_else(String::new, |e| manifest.root.join(&e.path).display().to_string());
+    let sound = shown(manifest)
+        .first()
+        .map_or_else(String::new, |e| manifest.root.join(&e.path).display().to_string());
     format!(
         "\nLook at    {out}/cnn/report.html and {out}/compare.html\n\
          Listen to  {out}/sounds/audio\n\
