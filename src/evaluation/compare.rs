@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Error;
-use super::page::{duration, percent, render, safe};
+use super::page::{duration, percent, render, safe, thousands};
 use super::plots::{LinePlot, Series, series_color};
 use crate::metrics::{Interval, wilson};
 use crate::training::{EpochRow, RunDir, RunInfo, results};
@@ -147,14 +147,14 @@ const HEADER: [&str; 11] = [
     "run",
     "model",
     "data",
+    "valid accuracy",
+    "test accuracy",
+    "macro F1",
     "parameters",
     "epochs",
     "best",
     "epoch time",
     "total time",
-    "valid accuracy",
-    "test accuracy",
-    "macro F1",
 ];
 
 impl ComparedRun {
@@ -194,14 +194,14 @@ impl ComparedRun {
             self.dir.clone(),
             printable(&info.model),
             format!("{}{}", self.data, if info.leaking { " LEAKING" } else { "" }),
+            accuracy(self.valid()),
+            accuracy(self.test()),
+            self.report.as_ref().map_or_else(dash, |r| format!("{:.3} ({})", r.macro_f1, printable(&r.part))),
             thousands(info.parameters),
             info.epochs.to_string(),
             info.best_epoch.to_string(),
             duration(info.seconds_per_epoch),
             duration(info.seconds),
-            accuracy(self.valid()),
-            accuracy(self.test()),
-            self.report.as_ref().map_or_else(dash, |r| format!("{:.3} ({})", r.macro_f1, printable(&r.part))),
         ]
     }
 
@@ -241,19 +241,6 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
 fn letters(index: usize) -> String {
     let last = char::from(b'A' + (index % 26) as u8);
     if index < 26 { last.to_string() } else { format!("{}{last}", letters(index / 26 - 1)) }
-}
-
-/// `5634826` → `5,634,826`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn printable(text: &str) -> String {
@@ -316,7 +303,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("5,634,826") && lines[1].contains("80.0 % (49.0–94.3)"), "{text}");
         assert!(lines[1].contains("70.0 % (60.4–78.1)  0.650 (test)"), "{text}");
-        assert!(lines[2].ends_with('–') && lines[2].contains("1 min 02 s"), "{text}");
+        assert!(lines[2].contains('–') && lines[2].ends_with("21 s  1 min 02 s"), "{text}");
         let json = comparison.to_json();
         assert_eq!(json[0]["test_accuracy"], 0.7);
         assert!(json[1]["test_accuracy"].is_null());
@@ -372,8 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_and_thousands() {
+    fn letters_go_on_after_z() {
         assert_eq!([0, 25, 26, 27].map(letters), ["A", "Z", "AA", "AB"]);
-        assert_eq!([7, 999, 1000, 5_634_826].map(thousands), ["7", "999", "1,000", "5,634,826"]);
     }
 }

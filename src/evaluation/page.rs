@@ -39,6 +39,19 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
+/// `5634826` → `5,634,826`.
+pub(super) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,7 +69,8 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_short() {
+    fn figures_are_short() {
+        assert_eq!([7, 999, 1000, 5_634_826].map(thousands), ["7", "999", "1,000", "5,634,826"]);
         let texts = [0.04, 9.94, 9.96, 59.4, 59.6, 725.0, 12_000.0].map(duration);
         assert_eq!(texts, ["0.0 s", "9.9 s", "10 s", "59 s", "1 min 00 s", "12 min 05 s", "3 h 20 min"]);
         assert_eq!([percent(0.8734), percent(f64::NAN)], ["87.3 %", "–"]);

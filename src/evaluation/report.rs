@@ -5,7 +5,7 @@ use std::path::Path;
 use minijinja::{Value, context};
 use serde_json::json;
 
-use super::page::{duration, percent, render, safe};
+use super::page::{duration, percent, render, safe, thousands};
 use super::plots::{self, Cells};
 use super::{Error, PredictionRow, Predictions};
 use crate::decision::DecisionConfig;
@@ -16,7 +16,7 @@ use crate::training::{EpochRow, RunInfo, write_file};
 const FORMAT: u32 = 1;
 /// Rows of the tables of mistakes in the page.
 const SHOWN: usize = 20;
-/// Up to this many classes, every plot is open from the start.
+/// Up to this many classes, both matrices stand side by side.
 const FEW_CLASSES: usize = 15;
 
 /// Everything a report says.
@@ -44,11 +44,13 @@ pub struct ReportInput<'a> {
 
 /// The protocol box of a trained run.
 pub fn protocol(run: &RunInfo) -> Vec<(String, String)> {
-    let parameters = format!("{} ({} trainable)", run.parameters, run.trainable_parameters);
+    let parameters =
+        format!("{} ({} trainable)", thousands(run.parameters), thousands(run.trainable_parameters));
     let clips = run.clips;
     let rows = [
         ("recipe", run.name.clone()),
-        ("model", format!("{}, {parameters} parameters", run.model)),
+        ("model", run.model.clone()),
+        ("parameters", parameters),
         ("split", run.protocol.clone()),
         ("clips", format!("{} train, {} valid, {} test", clips.train, clips.valid, clips.test)),
         ("manifest sha256", run.manifest_sha256.clone()),
@@ -243,7 +245,7 @@ impl Figures {
             classes => labels.iter().zip(&report.classes).map(|(label, s)| class_row(label, s)).collect::<Vec<_>>(),
             averages => vec![class_row("macro avg", &report.macro_avg), class_row("weighted avg", &report.weighted_avg)],
             bars => safe(plots::f1_bars(report)),
-            bars_open => labels.len() <= FEW_CLASSES,
+            few => labels.len() <= FEW_CLASSES,
             matrix => safe(matrix),
             matrix_normalized => safe(normalized),
             mistakes => mistakes.iter().take(SHOWN).map(|pair| context! {

@@ -4,7 +4,7 @@ use crate::metrics::ClassificationReport;
 /// F1 of each class as a bar from 0 to 1, the weakest class on top.
 pub fn f1_bars(report: &ClassificationReport) -> String {
     const ROW: f64 = 19.0;
-    const BAR: f64 = 260.0;
+    const BAR: f64 = 220.0;
     let mut order: Vec<usize> = (0..report.labels.len()).collect();
     order.sort_by(|&a, &b| report.classes[a].f1.total_cmp(&report.classes[b].f1).then(a.cmp(&b)));
     let short: Vec<String> = report.labels.iter().map(|label| shorten(label, 24)).collect();

@@ -20,11 +20,11 @@ pub fn confusion_matrix(confusion: &Confusion, labels: &[String], cells: Cells) 
     let n = labels.len();
     let (cell, font, longest) = match n {
         0..=12 => (44.0, 12.0, 22),
-        13..=MAX_CLASSES_WITH_NUMBERS => (28.0, 11.0, 20),
+        13..=MAX_CLASSES_WITH_NUMBERS => (28.0, 11.0, 22),
         _ => (14.0, 9.5, 18),
     };
     let short: Vec<String> = labels.iter().map(|label| shorten(&visible(label), longest)).collect();
-    let label_width = short.iter().map(|s| columns(s)).max().unwrap_or(0) as f64 * font * 0.62 + 12.0;
+    let label_width = short.iter().map(|s| columns(s)).max().unwrap_or(0) as f64 * font * 0.58 + 8.0;
     let (left, top, side) = (label_width + 20.0, 34.0, cell * n as f64);
     let mut svg = Svg::new((left + side + 20.0).max(360.0), top + side + label_width + 26.0);
     let title = match cells {

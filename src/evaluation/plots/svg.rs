@@ -189,20 +189,26 @@ fn column_width(c: char) -> usize {
     if u32::from(c) >= 0x1100 { 2 } else { 1 }
 }
 
-/// `text` cut to `max` columns, the cut marked by an ellipsis.
+/// `text` with its middle cut out so that `max` columns are left: names often differ only at their end.
 pub(super) fn shorten(text: &str, max: usize) -> String {
     if columns(text) <= max {
         return text.to_owned();
     }
-    let mut used = 1;
-    let kept = text.chars().take_while(|&c| {
-        used += column_width(c);
-        used <= max
-    });
-    let mut short: String = kept.collect();
-    short.truncate(short.trim_end().len());
-    short.push('…');
-    short
+    let room = max.saturating_sub(1);
+    let head = prefix(text.chars(), room - room / 3);
+    let tail: Vec<char> = prefix(text.chars().rev(), room / 3);
+    head.into_iter().chain(['…']).chain(tail.into_iter().rev()).collect()
+}
+
+/// As many leading characters as fit into `max` columns.
+fn prefix(chars: impl Iterator<Item = char>, max: usize) -> Vec<char> {
+    let mut used = 0;
+    chars
+        .take_while(|&c| {
+            used += column_width(c);
+            used <= max
+        })
+        .collect()
 }
 
 /// A tiny check for tests: every element is closed in order, and no bare `<` or `&` is left.
@@ -242,11 +248,12 @@ mod tests {
     #[test]
     fn long_labels_are_cut_and_keep_their_whole_name() {
         assert_eq!(shorten("siren", 5), "siren");
-        assert_eq!(shorten("sirens", 5), "sire…");
-        assert_eq!(shorten("🚨🚨🚨", 5), "🚨🚨…");
+        assert_eq!(shorten("sirens", 5), "sir…s");
+        assert_eq!(shorten("🚨🚨🚨", 5), "🚨…");
+        assert_eq!(shorten("sound class number 12", 12), "sound cl… 12");
         let mut svg = Svg::new(10.0, 10.0);
-        svg.turned_text((0.0, 0.0), 0.0, 9.0, (Anchor::Start, Tone::Ink), "sire…", "sirens");
-        assert!(svg.finish("t").contains("<title>sirens</title>sire…"));
+        svg.turned_text((0.0, 0.0), 0.0, 9.0, (Anchor::Start, Tone::Ink), "sir…s", "sirens");
+        assert!(svg.finish("t").contains("<title>sirens</title>sir…s"));
     }
 
     #[test]
