@@ -33,6 +33,8 @@ pub enum Command {
     Quickstart(commands::quickstart::Args),
     /// Prepare a manifest from a folder or data set.
     Prepare(commands::prepare::Args),
+    /// Look at the recordings of a manifest: counts, formats, broken and repeated clips, leaks.
+    Inspect(commands::inspect::Args),
     /// Train a recipe: data in, run directory out.
     Train(commands::train::Args),
     /// Put several runs side by side: one table, one page.
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Quickstart(args) => commands::quickstart::run(&args, &output),
         Command::Prepare(args) => commands::prepare::run(&args, &output),
+        Command::Inspect(args) => commands::inspect::run(&args, &output),
         Command::Train(args) => commands::train::run(&args, &output),
         Command::Compare(args) => commands::compare::run(&args, &output),
         Command::Evaluate(args) => commands::evaluate::run(&args, &output),

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rand::RngExt;
 use rayon::prelude::*;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::cache::{FeatureCache, Key};
@@ -30,7 +31,7 @@ pub struct ClipSet {
 }
 
 /// A clip that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BadClip {
     /// The file as the manifest names it.
     pub path: PathBuf,

@@ -60,6 +60,13 @@ pub struct Entry {
     pub extra: BTreeMap<String, String>,
 }
 
+impl Entry {
+    /// What must not cross a split: the group, or else, for a part of a longer file, that file.
+    pub fn recording(&self) -> Option<&str> {
+        self.group.as_deref().or_else(|| self.start.and_then(|_| self.path.to_str()))
+    }
+}
+
 /// A list of labelled clips.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {

@@ -1,12 +1,14 @@
 //! Files and labels → batches of features. Knows no model and no loss.
 //!
-//! [`prepare`] turns a folder into a [`Manifest`], [`SplitConfig`] divides it, [`ClipSet`] turns its clips into
-//! features and targets, and [`ClipLoader`] into batches: ordered, in parallel, the same for any number of threads.
+//! [`prepare`] turns a folder into a [`Manifest`], [`inspect`] looks for traps in it, [`SplitConfig`] divides it,
+//! [`ClipSet`] turns its clips into features and targets, and [`ClipLoader`] into batches: ordered, in parallel, the
+//! same for any number of threads.
 
 mod batch;
 mod cache;
 mod clips;
 mod error;
+mod inspect;
 mod labels;
 mod loader;
 mod manifest;
@@ -18,6 +20,7 @@ pub use batch::Batch;
 pub use cache::FeatureCache;
 pub use clips::{BadClip, ClipSet};
 pub use error::Error;
+pub use inspect::{Crossing, Duplicates, Durations, Inspection, LabelSummary, inspect};
 pub use labels::Labels;
 pub use loader::{ClipLoader, Epoch, Order};
 pub use manifest::{Entry, Manifest, Split};

@@ -169,7 +169,7 @@ impl SplitConfig {
 
     fn check_groups(&self, entries: &[Entry], splits: &mut Splits) -> Result<(), Error> {
         if matches!(self, Self::Stratified(_) | Self::Shuffled(_))
-            && entries.iter().all(|e| e.group.is_none())
+            && entries.iter().all(|e| e.recording().is_none())
         {
             splits.warnings.push(
                 "the manifest has no group column, so nobody can tell whether clips of one recording stand in \
@@ -182,8 +182,7 @@ impl SplitConfig {
         let named = format!("{} have clips in more than one part ({})", count(&crossing), named(&crossing));
         let allowed = match self {
             Self::Official { .. } => {
-                let same_class =
-                    splits.crossing(entries, |e| Some((e.group.as_deref()?, e.labels.as_slice())));
+                let same_class = splits.crossing(entries, |e| Some((e.recording()?, e.labels.as_slice())));
                 if same_class.is_empty() {
                     splits
                         .warnings
@@ -205,8 +204,8 @@ impl SplitConfig {
         splits.leaking = true;
         let (reported, part) =
             if splits.test.is_empty() { (&splits.valid, Split::Valid) } else { (&splits.test, Split::Test) };
-        let train: BTreeSet<_> = splits.train.iter().filter_map(|&i| entries[i].group.as_deref()).collect();
-        let has_sibling = |i: usize| entries[i].group.as_deref().is_some_and(|group| train.contains(group));
+        let train: BTreeSet<_> = splits.train.iter().filter_map(|&i| entries[i].recording()).collect();
+        let has_sibling = |i: usize| entries[i].recording().is_some_and(|group| train.contains(group));
         let siblings = reported.iter().filter(|&&i| has_sibling(i)).count();
         splits.warnings.push(format!(
             "LEAKING SPLIT: {siblings} of the {} {} clips ({:.1} %) have a sibling of the same recording in train; \
@@ -235,15 +234,18 @@ fn labels_of<'a>(manifest: &'a Manifest, part: &[usize]) -> BTreeSet<&'a str> {
 
 /// Groups whose clips stand in more than one part, sorted.
 pub fn crossing_groups(entries: &[Entry], splits: &Splits) -> Vec<String> {
-    splits.crossing(entries, |entry| entry.group.as_deref()).into_iter().map(str::to_owned).collect()
+    splits.crossing(entries, |entry| entry.recording()).into_iter().map(str::to_owned).collect()
 }
 
 impl Splits {
-    /// The parts that the manifest's `split` column names, unchecked.
+    /// The parts that the manifest's `split` column names; unlike [`SplitConfig::Manifest`] any parts will do, and
+    /// leaks are only marked.
     pub fn from_column(manifest: &Manifest) -> Self {
         let order = sorted(&manifest.entries);
         let parts = order.iter().map(|&i| manifest.entries[i].split).collect();
-        Self::new(&order, parts)
+        let splits = Self::new(&order, parts);
+        let leaking = !crossing_groups(&manifest.entries, &splits).is_empty();
+        Self { leaking, ..splits }
     }
 
     fn new(order: &[usize], parts: Vec<Option<Split>>) -> Self {
@@ -382,7 +384,7 @@ impl Fractions {
         let mut groups: BTreeMap<(Option<&str>, usize), Vec<usize>> = BTreeMap::new();
         for (at, &i) in order.iter().enumerate() {
             // A clip without a group is a group of its own.
-            let group = entries[i].group.as_deref();
+            let group = entries[i].recording();
             groups.entry((group, if group.is_some() { 0 } else { at })).or_default().push(at);
         }
         let mut groups: Vec<Vec<usize>> = groups.into_values().collect();

@@ -5,6 +5,7 @@
 mod architecture;
 mod audio;
 mod bundle;
+mod dataset;
 mod evaluation;
 mod features;
 mod loader;

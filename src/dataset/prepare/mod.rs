@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::error::reason;
 use super::{BadClip, Entry, Error, Manifest};
 use crate::audio::{self, Limits};
 
@@ -122,10 +123,7 @@ impl Found {
             let source = audio::Source::Path(&path);
             let result = audio::decode_range(&source, entry.start, entry.duration, &Limits::default());
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            // The list of bad clips names the file in a column of its own.
-            let prefix = format!("{}: ", path.display());
-            let reason = |error: audio::Error| error.to_string().trim_start_matches(&prefix).to_owned();
-            result.map(|(_, info)| info.damage).map_err(reason)
+            result.map(|(_, info)| info.damage).map_err(|error| reason(&error, &path))
         };
         let checked: Vec<_> = manifest.entries.par_iter().map(decode).collect();
         let mut good = Vec::with_capacity(checked.len());
