@@ -53,7 +53,7 @@ pub enum ResultsError {
     },
 }
 
-/// Writes all rows; floats are printed so that [`read`] gives the same bits.
+/// Writes all rows; floats are printed so that [`read()`] gives the same bits.
 pub fn write(path: &Path, rows: &[EpochRow]) -> Result<(), ResultsError> {
     let io = |source| ResultsError::Io { path: path.to_owned(), source };
     let mut writer = csv::Writer::from_writer(Vec::new());
@@ -64,7 +64,7 @@ pub fn write(path: &Path, rows: &[EpochRow]) -> Result<(), ResultsError> {
     write_file(path, bytes).map_err(io)
 }
 
-/// Reads what [`write`] wrote; an empty file has no rows, further columns are ignored.
+/// Reads what [`write()`] wrote; an empty file has no rows, further columns are ignored.
 pub fn read(path: &Path) -> Result<Vec<EpochRow>, ResultsError> {
     let bytes = std::fs::read(path).map_err(|source| ResultsError::Io { path: path.to_owned(), source })?;
     csv::ReaderBuilder::new()
