@@ -35,6 +35,8 @@ pub enum Command {
     Prepare(commands::prepare::Args),
     /// Look at the recordings of a manifest: counts, formats, broken and repeated clips, leaks.
     Inspect(commands::inspect::Args),
+    /// Show, plot or save the features of one recording.
+    Features(commands::features::Args),
     /// Train a recipe: data in, run directory out.
     Train(commands::train::Args),
     /// Put several runs side by side: one table, one page.
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Quickstart(args) => commands::quickstart::run(&args, &output),
         Command::Prepare(args) => commands::prepare::run(&args, &output),
         Command::Inspect(args) => commands::inspect::run(&args, &output),
+        Command::Features(args) => commands::features::run(&args, &output),
         Command::Train(args) => commands::train::run(&args, &output),
         Command::Compare(args) => commands::compare::run(&args, &output),
         Command::Evaluate(args) => commands::evaluate::run(&args, &output),

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{FeatureConfig, FeatureKind};
 use super::log::Log;
-use super::mel::MelFilterBank;
+use super::mel::{MelFilterBank, mel_corners};
 use super::mfcc::Dct;
 use super::stats::Stats;
 use super::stft::Stft;
@@ -104,6 +104,20 @@ impl Extractor {
         match &self.pipeline {
             Pipeline::LogMel { mel, .. } | Pipeline::Mfcc { mel, .. } => Some(mel),
             Pipeline::Waveform | Pipeline::Spectrogram { .. } => None,
+        }
+    }
+
+    /// Frequency of each row in Hz: the bin's, or the centre of the mel band; `None` where rows are no frequencies.
+    pub fn row_hz(&self) -> Option<Vec<f64>> {
+        let rate = f64::from(self.sample_rate());
+        match self.config.kind {
+            FeatureKind::Spectrogram => {
+                Some((0..self.shape.bins).map(|bin| bin as f64 * rate / self.config.n_fft as f64).collect())
+            }
+            FeatureKind::LogMel => {
+                Some(mel_corners(self.sample_rate(), &self.config)[1..=self.shape.bins].to_vec())
+            }
+            FeatureKind::Waveform | FeatureKind::Mfcc => None,
         }
     }
 
@@ -238,6 +252,16 @@ mod tests {
         for (a, b) in plain.extract(&samples).values.iter().zip(standard.extract(&samples).values) {
             assert!(((a + 30.0) / 15.0 - b).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn rows_know_their_frequency() {
+        let log_mel = extractor(FeatureKind::LogMel, Preset::Librosa).row_hz().unwrap();
+        assert_eq!(log_mel.len(), 128);
+        assert!(log_mel[0] > 0.0 && log_mel.is_sorted() && log_mel[127] < 11_025.0);
+        let bins = extractor(FeatureKind::Spectrogram, Preset::Librosa).row_hz().unwrap();
+        assert!(bins[0].abs() < 1e-9 && (bins[1024] - 11_025.0).abs() < 1e-9, "{bins:?}");
+        assert_eq!(extractor(FeatureKind::Mfcc, Preset::Librosa).row_hz(), None);
     }
 
     #[test]

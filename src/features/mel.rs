@@ -22,13 +22,8 @@ impl MelFilterBank {
     /// The filters of a validated configuration at `sample_rate` Hz.
     pub fn new(sample_rate: u32, config: &FeatureConfig) -> Self {
         let rate = f64::from(sample_rate);
-        let scale = config.mel_scale;
         let bins = config.n_fft / 2 + 1;
-        let low = scale.hz_to_mel(config.fmin);
-        let high = scale.hz_to_mel(config.fmax.unwrap_or(rate / 2.0));
-        let step = (high - low) / (config.n_mels + 1) as f64;
-        let corners: Vec<f64> =
-            (0..config.n_mels + 2).map(|i| scale.mel_to_hz(low + step * i as f64)).collect();
+        let corners = mel_corners(sample_rate, config);
         let mut bank = Self { bins, filters: Vec::with_capacity(config.n_mels), weights: Vec::new() };
         for corner in corners.windows(3) {
             let height = match config.mel_norm {
@@ -83,6 +78,15 @@ impl MelFilterBank {
             dot(weights, &spectrum[filter.first_bin..filter.first_bin + weights.len()])
         })
     }
+}
+
+/// Corners of the triangles in Hz, `n_mels + 2` of them: band `i` rises from corner `i` to `i + 1` and falls to `i + 2`.
+pub(super) fn mel_corners(sample_rate: u32, config: &FeatureConfig) -> Vec<f64> {
+    let scale = config.mel_scale;
+    let low = scale.hz_to_mel(config.fmin);
+    let high = scale.hz_to_mel(config.fmax.unwrap_or(f64::from(sample_rate) / 2.0));
+    let step = (high - low) / (config.n_mels + 1) as f64;
+    (0..config.n_mels + 2).map(|i| scale.mel_to_hz(low + step * i as f64)).collect()
 }
 
 /// Sum of products in eight lanes, in an order that depends on the length only.

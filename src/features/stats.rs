@@ -19,44 +19,56 @@ impl Stats {
     }
 }
 
-/// Sums from which [`Stats`] are computed.
+/// Running mean and sum of squared deviations, in `f64`, from which [`Stats`] are computed.
 ///
 /// To get the same result from any number of threads, make one accumulator for each clip with
 /// [`StatsAccumulator::of`], in any order, and merge them in clip order.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StatsAccumulator {
     count: u64,
-    sum: f64,
-    sum_of_squares: f64,
+    mean: f64,
+    squares: f64,
 }
 
 impl StatsAccumulator {
-    /// The sums of one clip (not standardised).
+    /// That of one clip (not standardised).
     pub fn of(features: &Features) -> Self {
-        let (sum, sum_of_squares) = features.values.iter().fold((0.0, 0.0), |(sum, squares), &value| {
-            let value = f64::from(value);
-            (sum + value, squares + value * value)
-        });
-        Self { count: features.values.len() as u64, sum, sum_of_squares }
+        let values = || features.values.iter().map(|&value| f64::from(value));
+        let count = features.values.len() as u64;
+        let mean = values().sum::<f64>() / count.max(1) as f64;
+        Self { count, mean, squares: values().map(|value| (value - mean).powi(2)).sum() }
     }
 
-    /// Adds the sums of more clips.
+    /// Adds more clips. Formula of Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
+    /// sample variances" (1979): no difference of large sums, so small deviations survive.
     pub fn merge(&mut self, other: Self) {
-        self.count += other.count;
-        self.sum += other.sum;
-        self.sum_of_squares += other.sum_of_squares;
+        let count = self.count + other.count;
+        if count == 0 {
+            return;
+        }
+        let shift = other.mean - self.mean;
+        let share = other.count as f64 / count as f64;
+        self.mean += shift * share;
+        self.squares += other.squares + shift * shift * self.count as f64 * share;
+        self.count = count;
+    }
+
+    /// Mean; 0 when nothing was added.
+    pub fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// Standard deviation of the population; 0 when nothing was added.
+    pub fn std(&self) -> f64 {
+        (self.squares / self.count.max(1) as f64).sqrt()
     }
 
     /// Mean and standard deviation; `None` when nothing was added. Values that do not vary (beyond rounding) get a
     /// standard deviation of 1, so that standardising them gives 0.
     pub fn finish(self) -> Option<Stats> {
-        if self.count == 0 {
-            return None;
-        }
-        let mean = self.sum / self.count as f64;
-        let std = (self.sum_of_squares / self.count as f64 - mean * mean).max(0.0).sqrt();
+        let (mean, std) = (self.mean(), self.std());
         let varies = std > 1e-6 * mean.abs() && std > f64::from(f32::MIN_POSITIVE);
-        Some(Stats { mean: mean as f32, std: if varies { std as f32 } else { 1.0 } })
+        (self.count > 0).then_some(Stats { mean: mean as f32, std: if varies { std as f32 } else { 1.0 } })
     }
 }
 
@@ -84,8 +96,8 @@ mod tests {
 
     #[test]
     fn constant_values_become_zero() {
-        for value in [0.0, -80.0, 1e-3, 3e7] {
-            let found = stats(&[&[value; 100], &[value; 7]]).unwrap();
+        for value in [0.0, -80.0, 1e-3, 0.1, 3e7] {
+            let found = stats(&[&[value; 100], &[value; 7], &[]]).unwrap();
             let mut values = [value];
             found.standardize(&mut values);
             assert!(values[0].abs() < 1e-3, "{value}: {found:?} {values:?}");
@@ -99,7 +111,14 @@ mod tests {
     }
 
     #[test]
+    fn a_small_deviation_beside_a_large_mean_survives() {
+        let found = stats(&[&[4096.0, 4096.5], &[4096.0, 4096.5]]).unwrap();
+        assert!((found.std - 0.25).abs() < 1e-7, "{found:?}");
+    }
+
+    #[test]
     fn nothing_has_no_stats() {
         assert_eq!(stats(&[]), None);
+        assert_eq!(stats(&[&[]]), None);
     }
 }

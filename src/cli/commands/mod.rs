@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod compare;
 pub mod evaluate;
+pub mod features;
 pub mod inspect;
 pub mod models;
 pub mod predict;

@@ -7,11 +7,13 @@ mod bars;
 mod confusion;
 mod curves;
 mod line;
+mod spectrogram;
 mod svg;
 
 pub use bars::f1_bars;
 pub use confusion::{Cells, confusion_matrix};
 pub use curves::{accuracy_curves, curves, loss_curves};
 pub use line::{LinePlot, Series, series_color};
+pub use spectrogram::spectrogram;
 #[cfg(test)]
 pub(super) use svg::assert_well_formed;

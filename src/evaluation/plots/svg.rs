@@ -93,6 +93,20 @@ impl Svg {
         let _ = writeln!(self.body, "><title>{}</title></rect>", escape(title));
     }
 
+    /// Cells of one colour in a grid of cells of `size` from `origin`: runs of `[row, first column, columns]`.
+    pub(super) fn cells(&mut self, origin: [f64; 2], size: [f64; 2], color: &str, runs: &[[usize; 3]]) {
+        let [x, y] = origin.map(number);
+        let [sx, sy] = size;
+        let _ = write!(
+            self.body,
+            r#"<path transform="translate({x} {y}) scale({sx:.6} {sy:.6})" shape-rendering="crispEdges" stroke="{color}" d=""#
+        );
+        for [row, first, columns] in runs {
+            let _ = write!(self.body, "M{first} {row}.5h{columns}");
+        }
+        let _ = writeln!(self.body, r#""/>"#);
+    }
+
     /// The outline of a rectangle `[x, y, width, height]`.
     pub(super) fn frame(&mut self, area: [f64; 4]) {
         let [x, y, w, h] = area.map(number);
