@@ -10,6 +10,7 @@ use crate::cli::{Exit, Output};
 use crate::dataset::prepare::{Found, Source, TableConfig, prepare, prepare_table};
 use crate::dataset::synth::{CityConfig, write_city};
 use crate::dataset::{BadClip, Manifest};
+use crate::files::write_file;
 use crate::seed::Seed;
 
 /// Clips named on the terminal; the full list is in a file.
@@ -190,15 +191,12 @@ fn write_bad(bad: &[BadClip], path: &Path) -> anyhow::Result<()> {
             _ => Ok(()),
         };
     }
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(context)?;
-    }
-    let mut writer = csv::Writer::from_path(path).with_context(context)?;
-    writer.write_record(["path", "reason"]).with_context(context)?;
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["path", "reason"])?;
     for clip in bad {
-        writer.write_record([clip.path.to_string_lossy().as_ref(), &clip.reason]).with_context(context)?;
+        writer.write_record([clip.path.to_string_lossy().as_ref(), &clip.reason])?;
     }
-    writer.flush().with_context(context)
+    write_file(path, writer.into_inner()?).with_context(context)
 }
 
 fn synth(args: &SynthArgs, output: &Output) -> anyhow::Result<Exit> {
