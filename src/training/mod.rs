@@ -1,6 +1,6 @@
 //! A recipe → a run directory.
 //!
-//! [`recipe`] says what to do, [`run`] does it once from data to weights, and [`fit`] is the loop over epochs and
+//! [`recipe`] says what to do, [`train`] does it once from data to weights, and [`fit`] is the loop over epochs and
 //! batches, meant to be read in one sitting. A run that is stopped, or killed, goes on from its last checkpoint
 //! to the same bytes ([`checkpoint`]): data order, dropout and initial weights are pure functions of the seed.
 

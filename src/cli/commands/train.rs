@@ -21,7 +21,7 @@ pub struct Args {
     /// Change one field of the recipe, as in `--set training.epochs=3`; may be repeated.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
-    /// Run directory [default: runs/<name of the recipe>, numbered when it exists].
+    /// Run directory [default: `runs/NAME` after the recipe, numbered when it exists].
     #[arg(long)]
     pub out: Option<PathBuf>,
     /// Go on from the newest checkpoint in --out.
