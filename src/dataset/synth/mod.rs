@@ -3,9 +3,9 @@
 //!
 //! A clip is made as a field recording comes about:
 //!
-//! 1. a *source* ([`sources`]): one of ten physical toys, with the parameters of one individual (this dog,
+//! 1. a *source* (`sources.rs`): one of ten physical toys, with the parameters of one individual (this dog,
 //!    that siren) drawn once a recording and those of the moment drawn for each clip;
-//! 2. a *place* ([`room`]): reverberation drawn once a recording, plus city noise of its own colour, under a
+//! 2. a *place* (`room.rs`): reverberation drawn once a recording, plus city noise of its own colour, under a
 //!    ratio that is drawn for each clip;
 //! 3. a *level*: a peak anywhere within 24 dB.
 //!
