@@ -208,3 +208,39 @@ proptest! {
         }
     }
 }
+
+fn oido(arguments: &[&str]) -> assert_cmd::assert::Assert {
+    assert_cmd::Command::cargo_bin("oido").unwrap().arg("features").args(arguments).assert()
+}
+
+#[test]
+fn the_command_tells_plots_and_saves_what_it_extracts() {
+    let folder = tempfile::tempdir().unwrap();
+    let wav = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/audio/s16.wav");
+    let wav = wav.to_str().unwrap();
+    for extension in ["csv", "json", "svg"] {
+        let out = folder.path().join(format!("features.{extension}"));
+        let arguments = [wav, "--json", "--set", "features.n_mels=40", "--out", out.to_str().unwrap()];
+        let stdout = oido(&arguments).success().get_output().stdout.clone();
+        let told: serde_json::Value = serde_json::from_slice(&stdout).unwrap();
+        assert_eq!((told["bins"].as_u64(), told["frames"].as_u64()), (Some(40), Some(173)));
+        assert_eq!(told["features"]["fmax"].as_f64(), Some(11_025.0));
+        let text = std::fs::read_to_string(out).unwrap();
+        match extension {
+            "csv" => assert_eq!((text.lines().count(), text.split(',').count()), (40, 40 * 172 + 1)),
+            "svg" => assert!(text.starts_with("<svg") && text.contains("s16.wav")),
+            _ => {
+                let saved: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(saved["values"].as_array().unwrap().len(), 40);
+                assert_eq!(saved["features"], told["features"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_command_refuses_by_field_before_it_reads() {
+    let refused = oido(&["no-such.wav", "--set", "features.hop_length=0"]).failure();
+    let stderr = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(stderr.contains("features.hop_length"), "{stderr}");
+}
