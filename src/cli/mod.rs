@@ -101,8 +101,19 @@ pub fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             output.error(&error);
-            // A configuration or bundle that can never work is told apart from a failure to run.
-            ExitCode::from(2)
+            ExitCode::from(if is_permanent(&error) { Exit::Permanent.code() } else { 2 })
         }
+    }
+}
+
+/// Whether a configuration can never work, however often the command is repeated.
+fn is_permanent(error: &anyhow::Error) -> bool {
+    use crate::{config::ConfigError, dataset, training};
+    let dataset =
+        |error: &dataset::Error| matches!(error, dataset::Error::Config(_) | dataset::Error::Split(_));
+    match (error.downcast_ref::<training::Error>(), error.downcast_ref::<dataset::Error>()) {
+        (Some(training::Error::Config(_)), _) => true,
+        (Some(training::Error::Dataset(error)), _) | (None, Some(error)) => dataset(error),
+        _ => error.downcast_ref::<ConfigError>().is_some(),
     }
 }

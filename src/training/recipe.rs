@@ -157,6 +157,11 @@ impl Recipe {
         toml::to_string(self).map_err(|e| ConfigError::field("recipe", e.to_string()))
     }
 
+    /// The same recipe with every number of the front end written out, those that follow from others too.
+    pub fn resolved(&self) -> Self {
+        Self { features: self.features.resolve(&self.audio), ..self.clone() }
+    }
+
     /// Everything that can be checked without data.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.name.is_empty() || self.name.contains(['/', '\\']) {

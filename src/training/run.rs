@@ -192,7 +192,7 @@ fn write_inputs(run_dir: &RunDir, recipe: &Recipe, prepared: &Prepared, stats: S
         let bytes = value.map_err(|e| Error::io(&path)(e.into()))?;
         save(&path, &bytes)
     };
-    save(&run_dir.recipe(), recipe.to_toml()?.as_bytes())?;
+    save(&run_dir.recipe(), recipe.resolved().to_toml()?.as_bytes())?;
     json(run_dir.labels(), serde_json::to_vec_pretty(&*prepared.labels))?;
     json(run_dir.stats(), serde_json::to_vec_pretty(&stats))?;
     prepared.manifest.write(&run_dir.manifest())?;

@@ -83,7 +83,7 @@ fn train(
 
 fn dry_run(recipe: &Recipe, args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let shape = Extractor::new(&recipe.audio, &recipe.features)?.shape();
-    output.data(&recipe.to_toml()?);
+    output.data(&recipe.resolved().to_toml()?);
     output.say(&format!("the recipe is valid; features {} x {}", shape.bins, shape.frames));
     if args.data.is_some() || recipe.data.path.is_some() {
         let prepared = training::prepare(recipe, args.data.as_deref())?;
