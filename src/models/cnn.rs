@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::blocks::{BatchNormOptions, ConvBlock, linear, pooled};
+use super::blocks::{BatchNormOptions, ConvBlock, dense_parameters, linear, pooled};
 use crate::features::FeatureShape;
 
 /// Channels of each block, and whether batch normalisation follows its ReLU.
@@ -44,6 +44,18 @@ impl CnnConfig {
     /// Smallest number of bins and of frames: four poolings by 2.
     pub const LEAST_INPUT: usize = 1 << BLOCKS.len();
 
+    /// Numbers in the network.
+    pub fn parameters(&self, input: FeatureShape, num_classes: usize) -> usize {
+        ConvBlock::stack_parameters(&BLOCKS)
+            + dense_parameters(Self::flat(input), self.dense)
+            + dense_parameters(self.dense, num_classes)
+    }
+
+    /// Values of the map after the last block.
+    fn flat(input: FeatureShape) -> usize {
+        BLOCKS[BLOCKS.len() - 1].0 * pooled(input.bins, BLOCKS.len()) * pooled(input.frames, BLOCKS.len())
+    }
+
     /// Fresh weights.
     pub fn init(
         &self,
@@ -53,12 +65,9 @@ impl CnnConfig {
         device: &Device,
     ) -> Cnn {
         let blocks = ConvBlock::stack(rng, &BLOCKS, self.batch_norm, device);
-        let flat = BLOCKS[BLOCKS.len() - 1].0
-            * pooled(input.bins, BLOCKS.len())
-            * pooled(input.frames, BLOCKS.len());
         Cnn {
             blocks,
-            dense: linear(rng, flat, self.dense, device),
+            dense: linear(rng, Self::flat(input), self.dense, device),
             dropout: DropoutConfig::new(self.dropout).init(),
             output: linear(rng, self.dense, num_classes, device),
         }

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::blocks::{BatchNormOptions, ConvBlock, Lstm, linear, pooled};
+use super::blocks::{BatchNormOptions, ConvBlock, Lstm, dense_parameters, linear, pooled};
 use crate::features::FeatureShape;
 
 /// Channels of each block, and whether batch normalisation follows its ReLU.
@@ -47,6 +47,19 @@ impl CrnnConfig {
     /// Smallest number of bins and of frames: three poolings by 2.
     pub const LEAST_INPUT: usize = 1 << BLOCKS.len();
 
+    /// Numbers in the network.
+    pub fn parameters(&self, input: FeatureShape, num_classes: usize) -> usize {
+        ConvBlock::stack_parameters(&BLOCKS)
+            + Lstm::parameters(Self::d_input(input), self.units)
+            + dense_parameters(self.units, self.dense)
+            + dense_parameters(self.dense, num_classes)
+    }
+
+    /// Values of one step after the last block.
+    fn d_input(input: FeatureShape) -> usize {
+        BLOCKS[BLOCKS.len() - 1].0 * pooled(input.bins, BLOCKS.len())
+    }
+
     /// Fresh weights.
     pub fn init(
         &self,
@@ -56,10 +69,9 @@ impl CrnnConfig {
         device: &Device,
     ) -> Crnn {
         let blocks = ConvBlock::stack(rng, &BLOCKS, self.batch_norm, device);
-        let d_input = BLOCKS[BLOCKS.len() - 1].0 * pooled(input.bins, BLOCKS.len());
         Crnn {
             blocks,
-            lstm: Lstm::new(rng, d_input, self.units, device),
+            lstm: Lstm::new(rng, Self::d_input(input), self.units, device),
             dense: linear(rng, self.units, self.dense, device),
             dropout: DropoutConfig::new(self.dropout).init(),
             output: linear(rng, self.dense, num_classes, device),

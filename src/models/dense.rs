@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::blocks::linear;
+use super::blocks::{dense_parameters, linear};
 
 /// Options of [`Dense`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,12 @@ pub struct Dense {
 }
 
 impl DenseConfig {
+    /// Numbers in the network.
+    pub fn parameters(&self, num_classes: usize) -> usize {
+        let widths: Vec<usize> = [1].into_iter().chain(self.units.clone()).chain([num_classes]).collect();
+        widths.windows(2).map(|pair| dense_parameters(pair[0], pair[1])).sum()
+    }
+
     /// Fresh weights.
     pub fn init(&self, rng: &mut ChaCha8Rng, num_classes: usize, device: &Device) -> Dense {
         let mut d_input = 1;

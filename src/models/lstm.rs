@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::blocks::{Lstm, linear};
+use super::blocks::{Lstm, dense_parameters, linear};
 use crate::features::FeatureShape;
 
 /// Options of [`LstmNet`].
@@ -42,6 +42,15 @@ pub struct LstmNet {
 }
 
 impl LstmConfig {
+    /// Numbers in the network.
+    pub fn parameters(&self, input: FeatureShape, num_classes: usize) -> usize {
+        let [first, second] = self.units;
+        Lstm::parameters(input.bins, first)
+            + Lstm::parameters(first, second)
+            + dense_parameters(second, self.dense)
+            + dense_parameters(self.dense, num_classes)
+    }
+
     /// Fresh weights.
     pub fn init(
         &self,

@@ -40,6 +40,16 @@ impl ConvBlock {
         blocks
     }
 
+    /// Numbers in such a stack: 9 weights for each pair of channels, a bias, and four of batch normalisation (scale,
+    /// shift, moving mean and variance).
+    pub fn stack_parameters(table: &[(usize, bool)]) -> usize {
+        let c_in = [1].into_iter().chain(table.iter().map(|block| block.0));
+        let block = |(c_in, &(c_out, normalised)): (usize, &(usize, bool))| {
+            c_out * (9 * c_in + 1 + if normalised { 4 } else { 0 })
+        };
+        c_in.zip(table).map(block).sum()
+    }
+
     /// `[batch, c_in, h, w]` → `[batch, c_out, h / 2, w / 2]`; an odd last row or column is dropped.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let mut x = relu(self.conv.forward(input));

@@ -17,6 +17,11 @@ pub fn linear(rng: &mut ChaCha8Rng, d_input: usize, d_output: usize, device: &De
     layer
 }
 
+/// Numbers in a dense layer: weights and bias.
+pub fn dense_parameters(d_input: usize, d_output: usize) -> usize {
+    (d_input + 1) * d_output
+}
+
 /// A square 2-D convolution with stride 1 and "same" padding; Glorot uniform weights, zero bias.
 pub fn conv2d(rng: &mut ChaCha8Rng, channels: [usize; 2], kernel: usize, device: &Device) -> Conv2d {
     let [c_in, c_out] = channels;

@@ -8,8 +8,6 @@ use rand_chacha::ChaCha8Rng;
 use super::init::{glorot_uniform, orthogonal};
 
 /// LSTM (Hochreiter & Schmidhuber 1997, with forget gate). Gates stand in Keras' order: input, forget, cell, output.
-///
-/// Parameters: `4 * (d_input * d_hidden + d_hidden * d_hidden + d_hidden)`.
 #[derive(Module, Debug)]
 pub struct Lstm {
     /// `[d_input, 4 * d_hidden]`, Glorot uniform.
@@ -30,6 +28,11 @@ pub struct LstmState {
 }
 
 impl Lstm {
+    /// Numbers in a layer: `4 * (d_input * d_hidden + d_hidden * d_hidden + d_hidden)`.
+    pub fn parameters(d_input: usize, d_hidden: usize) -> usize {
+        4 * d_hidden * (d_input + d_hidden + 1)
+    }
+
     /// Fresh weights.
     pub fn new(rng: &mut ChaCha8Rng, d_input: usize, d_hidden: usize, device: &Device) -> Self {
         let gates = 4 * d_hidden;
