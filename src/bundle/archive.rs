@@ -36,11 +36,6 @@ const EXTRA: [u8; 6] = [36, 0, b'O', b'I', 32, 0];
 /// Where the digest lies.
 const DIGEST: std::ops::Range<usize> = 16..48;
 
-/// The folder a file lies in.
-pub(super) fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// The bytes of the archive: a pure function of the members.
 pub(super) fn to_bytes(members: &Members) -> std::io::Result<Vec<u8>> {
     let gzip = GzBuilder::new().mtime(0).operating_system(255).extra([&EXTRA[2..], &[0; 32]].concat());

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use crate::files::parent;
+
 use super::Error;
 use super::members::{Members, check_complete, check_size, known};
 
@@ -29,15 +31,14 @@ pub(super) fn read(bundle: &Path) -> Result<Members, Error> {
     Ok(members)
 }
 
-/// Writes a new folder: staged beside the target and renamed, so a half-written bundle never has its name.
+/// Writes a new folder (missing ones above it are made): staged beside the target and renamed, so a half-written bundle never has its name.
 pub(super) fn write(members: &Members, out: &Path) -> Result<(), Error> {
     if out.exists() {
         return Err(Error::bundle(out, "exists already; give another --out, or remove the folder first"));
     }
-    let parent = super::archive::parent(out);
-    let staged = tempfile::Builder::new()
-        .prefix(".oido-bundle-")
-        .tempdir_in(parent)
+    let parent = parent(out);
+    let staged = fs::create_dir_all(parent)
+        .and_then(|()| tempfile::Builder::new().prefix(".oido-bundle-").tempdir_in(parent))
         .map_err(|e| Error::io(parent, "create a folder in", e))?;
     let inside = staged.path().join("bundle");
     let written = fs::create_dir(&inside).and_then(|()| {

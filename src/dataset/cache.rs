@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
@@ -8,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Entry, Error};
 use crate::features::{FeatureShape, Features};
+use crate::files::{hex, write_file};
 
 /// First bytes of every entry on disk; the last one is the version of the layout.
 const MAGIC: &[u8; 8] = b"OIDOFEA\x01";
@@ -82,7 +82,7 @@ impl FeatureCache {
                 }
             }
             Store::Disk { folder } => {
-                if let Err(error) = write_atomically(folder, &key.file(folder), &encode(key, features)) {
+                if let Err(error) = write_file(&key.file(folder), encode(key, features)) {
                     tracing::warn!("{}: cannot keep features: {error}", folder.display());
                 }
             }
@@ -113,8 +113,7 @@ impl Key {
     }
 
     fn file(&self, folder: &Path) -> PathBuf {
-        let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        folder.join(format!("{hex}.features"))
+        folder.join(format!("{}.features", hex(&self.0)))
     }
 }
 
@@ -149,14 +148,6 @@ fn shape_bytes(shape: FeatureShape) -> [u8; 8] {
 
 fn digest(key: &Key, shape: &[u8], values: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(key.0).chain_update(shape).chain_update(values).finalize().into()
-}
-
-/// A reader sees the old file, no file, or the whole new file.
-fn write_atomically(folder: &Path, target: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(target)?;
-    Ok(())
 }
 
 /// A panic elsewhere cannot leave the map half written, so a poisoned lock is still good.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Labels};
-use crate::files::write_file;
+use crate::files::{parent, write_file};
 
 /// A part of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -147,8 +147,7 @@ impl Manifest {
     ///
     /// [`Error::Io`], also when a path is not UTF-8 or a label holds a comma, which the table cannot express.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || write_file(path, self.to_csv(folder)?);
+        let write = || write_file(path, self.to_csv(parent(path))?);
         write().map_err(Error::io(path, "write"))
     }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::Error;
 use crate::decision::DecisionConfig;
+use crate::files::write_file;
 use crate::metrics::Confusion;
-use crate::training::write_file;
 
 /// Columns before those of the labels.
 const COLUMNS: [&str; 5] = ["path", "true", "predicted", "score", "indeterminate"];

@@ -9,8 +9,9 @@ use super::page::{duration, percent, render, safe, thousands};
 use super::plots::{self, Cells};
 use super::{Error, PredictionRow, Predictions};
 use crate::decision::DecisionConfig;
+use crate::files::write_file;
 use crate::metrics::{self, ClassScores, ClassificationReport, Confusion, Interval, argmax, wilson};
-use crate::training::{EpochRow, RunInfo, write_file};
+use crate::training::{EpochRow, RunInfo};
 
 /// Format of `report.json`; a higher number means that a key changed its meaning.
 const FORMAT: u32 = 1;

@@ -16,7 +16,6 @@ mod run_dir;
 pub mod run_info;
 mod score;
 
-pub use crate::files::write_file;
 pub use error::Error;
 pub use observer::{Event, Observer};
 pub use recipe::{DataConfig, Recipe, TrainingConfig};

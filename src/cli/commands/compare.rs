@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use crate::cli::{Exit, Output};
 use crate::evaluation::Comparison;
-use crate::training::write_file;
+use crate::files::write_file;
 
 /// Arguments of `oido compare`.
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ mod inputs;
 mod rows;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use crate::audio::Limits;
 use crate::bundle::{Clip, Error, Prediction, Predictor};
 use crate::cli::{Exit, Output};
+use crate::files::NewFile;
 
 use inputs::{Input, collect};
 use rows::{Row, Rows};
@@ -163,17 +164,13 @@ fn windows_of(predictor: &Predictor, input: &Input, hop: f64) -> Vec<Row> {
 /// Where rows go: stdout, line by line, or a file that appears when it is complete.
 enum Writer<'a> {
     Stdout(&'a Output),
-    File(tempfile::NamedTempFile, PathBuf),
+    File(NewFile, PathBuf),
 }
 
 impl<'a> Writer<'a> {
-    fn new(out: Option<&std::path::Path>, output: &'a Output) -> anyhow::Result<Self> {
+    fn new(out: Option<&Path>, output: &'a Output) -> anyhow::Result<Self> {
         let Some(out) = out else { return Ok(Self::Stdout(output)) };
-        let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-        let file = tempfile::Builder::new()
-            .prefix(".oido-predict-")
-            .tempfile_in(folder)
-            .with_context(|| format!("cannot write {}", out.display()))?;
+        let file = NewFile::create(out).with_context(|| format!("cannot write {}", out.display()))?;
         Ok(Self::File(file, out.to_owned()))
     }
 
@@ -192,7 +189,7 @@ impl<'a> Writer<'a> {
 
     fn finish(self) -> anyhow::Result<()> {
         if let Self::File(file, out) = self {
-            file.persist(&out).with_context(|| format!("cannot write {}", out.display()))?;
+            file.finish().with_context(|| format!("cannot write {}", out.display()))?;
         }
         Ok(())
     }
