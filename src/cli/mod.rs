@@ -53,7 +53,7 @@ pub enum Command {
     Serve(commands::serve::Args),
 }
 
-/// How a command ended; see the table in DESIGN §4.
+/// How a command that could run ended, with its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// 0: done.
@@ -62,8 +62,6 @@ pub enum Exit {
     Negative,
     /// 3: done, with bad inputs listed.
     BadInputs,
-    /// 4: permanent failure (bad bundle or configuration).
-    Permanent,
     /// 130 or 143: ended by Ctrl-C or SIGTERM, everything saved.
     Interrupted(u8),
 }
@@ -74,13 +72,13 @@ impl Exit {
             Self::Done => 0,
             Self::Negative => 1,
             Self::BadInputs => 3,
-            Self::Permanent => 4,
             Self::Interrupted(code) => code,
         }
     }
 }
 
-/// Parses the command line, runs it and maps the outcome to an exit code (2: could not run).
+/// Parses the command line, runs it and maps the outcome to an exit code: that of [`Exit`], 2 when the command could
+/// not run, 4 when it never can (bad bundle or configuration).
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json, cli.quiet);
@@ -101,14 +99,17 @@ pub fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             output.error(&error);
-            ExitCode::from(if is_permanent(&error) { Exit::Permanent.code() } else { 2 })
+            ExitCode::from(if is_permanent(&error) { 4 } else { 2 })
         }
     }
 }
 
-/// Whether a configuration can never work, however often the command is repeated.
+/// Whether a bundle or configuration can never work, however often the command is repeated.
 fn is_permanent(error: &anyhow::Error) -> bool {
-    use crate::{config::ConfigError, dataset, training};
+    use crate::{bundle, config::ConfigError, dataset, training};
+    if let Some(error) = error.downcast_ref::<bundle::Error>() {
+        return error.is_permanent();
+    }
     let dataset =
         |error: &dataset::Error| matches!(error, dataset::Error::Config(_) | dataset::Error::Split(_));
     match (error.downcast_ref::<training::Error>(), error.downcast_ref::<dataset::Error>()) {

@@ -52,6 +52,40 @@ impl Output {
 
     /// Writes an error with its causes as one sentence.
     pub fn error(&self, error: &anyhow::Error) {
-        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        let _ = writeln!(std::io::stderr(), "error: {}", sentence(error));
+    }
+}
+
+/// An error and its causes, joined by colons. A cause that an error's own sentence already tells is not repeated.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::{Limits, Source, decode};
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = decode(&Source::Path("absent.wav".as_ref()), &Limits::default()).unwrap_err();
+        let text = sentence(&anyhow::Error::from(missing).context("cannot go on"));
+        assert!(text.starts_with("cannot go on: absent.wav: cannot read the file: "), "{text}");
+        assert_eq!(text.matches("os error 2").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn causes_that_are_news_are_all_told() {
+        let error = Err::<(), _>(anyhow!("disk full")).context("a.txt").context("no report").unwrap_err();
+        assert_eq!(sentence(&error), "no report: a.txt: disk full");
     }
 }

@@ -1,4 +1,4 @@
-//! A run as a progress bar on a terminal, as one line an epoch elsewhere, as JSON lines with `--json`.
+//! Progress bars on a terminal. A run is shown as one line an epoch elsewhere, as JSON lines with `--json`.
 
 use std::sync::Mutex;
 
@@ -17,6 +17,16 @@ pub struct Progress<'a> {
 const CHECK: &str = "checking clips {bar:30} {pos}/{len} {per_sec} ETA {eta}";
 const STEPS: &str = "{prefix} {bar:30} {pos}/{len} {msg} ETA {eta}";
 
+/// A bar that counts checked clips; hidden without a terminal.
+pub fn clip_bar(clips: usize, output: &Output) -> ProgressBar {
+    if output.progress() { bar(CHECK, clips) } else { ProgressBar::hidden() }
+}
+
+fn bar(template: &str, length: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length as u64).with_style(style)
+}
+
 impl<'a> Progress<'a> {
     /// Shows on `output`.
     pub fn new(output: &'a Output) -> Self {
@@ -29,11 +39,7 @@ impl<'a> Progress<'a> {
             return;
         }
         let Ok(mut slot) = self.bar.lock() else { return };
-        let bar = slot.get_or_insert_with(|| {
-            let style =
-                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(length as u64).with_style(style)
-        });
+        let bar = slot.get_or_insert_with(|| bar(template, length));
         update(bar);
         bar.set_position(position as u64);
         if position == length {

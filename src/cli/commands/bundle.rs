@@ -19,17 +19,11 @@ pub struct Args {
 
 /// Runs `oido bundle`.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let result = match &args.out {
-        Some(out) => pack(&args.input, out, output),
-        None => list(&args.input, output),
-    };
-    match result {
-        Err(error) if error.is_permanent() => {
-            output.error(&error.into());
-            Ok(Exit::Permanent)
-        }
-        result => Ok(result.map(|()| Exit::Done)?),
+    match &args.out {
+        Some(out) => pack(&args.input, out, output)?,
+        None => list(&args.input, output)?,
     }
+    Ok(Exit::Done)
 }
 
 fn pack(run: &Path, out: &Path, output: &Output) -> Result<(), bundle::Error> {

@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use super::prepare::{clip_bar, some_of};
+use super::prepare::some_of;
+use crate::cli::progress::clip_bar;
 use crate::cli::{Exit, Output};
 use crate::dataset::{Crossing, Duplicates, Durations, Inspection, Manifest, Split, Splits, inspect};
 use crate::seed::Seed;

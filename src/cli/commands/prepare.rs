@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::cli::progress::clip_bar;
 use crate::cli::{Exit, Output};
 use crate::dataset::prepare::{Found, Source, TableConfig, prepare, prepare_table};
 use crate::dataset::synth::{CityConfig, write_city};
@@ -159,15 +159,6 @@ fn check(found: Found, output: &Output) -> Found {
     let found = found.check(&|done| bar.set_position(done as u64));
     bar.finish_and_clear();
     found
-}
-
-/// A bar that counts clips; hidden without a terminal.
-pub(super) fn clip_bar(clips: usize, output: &Output) -> ProgressBar {
-    if !output.progress() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("checking clips {bar:30} {pos}/{len} {per_sec} ETA {eta}");
-    ProgressBar::new(clips as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// The first few clips with their reasons, each on a line of its own.

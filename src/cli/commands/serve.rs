@@ -64,10 +64,6 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         Stopped::Drained => Ok(Exit::Done),
         Stopped::Cut => bail!("stopped with requests still running"),
         Stopped::Forced(stop) => Ok(Exit::Interrupted(u8::try_from(128 + stop.signal).unwrap_or(1))),
-        Stopped::NoModel(error) if error.is_permanent() => {
-            output.error(&error.into());
-            Ok(Exit::Permanent)
-        }
         Stopped::NoModel(error) => Err(error.into()),
     }
 }

@@ -70,14 +70,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     {
         bail!("--windows {hop}: give 0.01 to 600 seconds");
     }
-    let predictor = match Predictor::open(&args.bundle, &args.device) {
-        Ok(predictor) => predictor,
-        Err(error) if error.is_permanent() => {
-            output.error(&error.into());
-            return Ok(Exit::Permanent);
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let predictor = Predictor::open(&args.bundle, &args.device)?;
     let mut decision = predictor.decision().clone();
     decision.threshold = args.threshold.unwrap_or(decision.threshold);
     decision.indeterminate = args.indeterminate.clone().unwrap_or(decision.indeterminate);
