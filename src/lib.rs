@@ -4,7 +4,7 @@
 //! (`tests/integration/architecture.rs` checks it):
 //!
 //! ```text
-//! files, config, seed, metrics, decision
+//! files, text, config, seed, metrics, decision
 //!    ↓
 //!  audio → features → dataset → models → training → evaluation → bundle → serve → cli
 //! ```
@@ -34,4 +34,5 @@ pub mod metrics;
 pub mod models;
 pub mod seed;
 pub mod serve;
+pub mod text;
 pub mod training;

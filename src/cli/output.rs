@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use crate::text::printable_lines;
+
 /// Where a command writes.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -41,19 +43,24 @@ impl Output {
     /// Writes a remark to stderr.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr(), "{text}");
+            talk(text);
         }
     }
 
     /// Writes a warning to stderr, also when quiet.
     pub fn warn(&self, text: &str) {
-        let _ = writeln!(std::io::stderr(), "warning: {text}");
+        talk(&format!("warning: {text}"));
     }
 
     /// Writes an error with its causes as one sentence.
     pub fn error(&self, error: &anyhow::Error) {
-        let _ = writeln!(std::io::stderr(), "error: {}", sentence(error));
+        talk(&format!("error: {}", sentence(error)));
     }
+}
+
+/// Writes to stderr. File names and labels stand in such texts, and must not control the terminal.
+fn talk(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable_lines(text));
 }
 
 /// An error and its causes, joined by colons. A cause that an error's own sentence already tells is not repeated.

@@ -7,9 +7,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Error;
+use super::json::read_json;
 use super::page::{duration, percent, render, safe, thousands};
 use super::plots::{LinePlot, Series, series_color};
 use crate::metrics::{Interval, wilson};
+use crate::text::{printable, table};
 use crate::training::{EpochRow, RunDir, RunInfo, results};
 
 /// Runs to compare, in the order they were named.
@@ -89,15 +91,7 @@ impl Comparison {
         let rows: Vec<Vec<String>> = std::iter::once(HEADER.map(str::to_owned).to_vec())
             .chain(self.runs.iter().map(ComparedRun::cells))
             .collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let lines = rows.iter().map(|row| {
-            let cells = row.iter().enumerate().map(|(column, cell)| match column {
-                0 | 1 => format!("{cell:<width$}", width = width(column)),
-                _ => format!("{cell:>width$}", width = width(column)),
-            });
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        });
-        lines.collect::<Vec<_>>().join("\n")
+        table(&rows, 2).join("\n")
     }
 
     /// One object a run: `run`, `name`, `model`, `parameters`, `data`, `leaking`, `epochs`, `best_epoch`,
@@ -232,19 +226,10 @@ fn interval(accuracy: f64, n: u64) -> Interval {
     wilson((accuracy * n as f64).round() as u64, n)
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::Json { path: path.to_owned(), message: e.to_string() })
-}
-
 /// A, B … Z, then AA, AB …
 fn letters(index: usize) -> String {
     let last = char::from(b'A' + (index % 26) as u8);
     if index < 26 { last.to_string() } else { format!("{}{last}", letters(index / 26 - 1)) }
-}
-
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

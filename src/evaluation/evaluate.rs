@@ -1,10 +1,8 @@
 //! A finished run, judged on the part of its data that its report is about.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-
+use super::json::read_json;
 use super::{Error, Predictions, ReportInput, protocol, write_report};
 use crate::dataset::{ClipLoader, ClipSet, Labels, Manifest, Order, Split};
 use crate::features::{Extractor, Stats};
@@ -28,7 +26,7 @@ pub struct Evaluated {
 ///
 /// The first file of the run that is missing or damaged, or the first clip that cannot be read.
 pub fn evaluate_run(run: &RunDir, part: Option<Split>, device: &str) -> Result<Evaluated, Error> {
-    let info: RunInfo = json(&run.info())?;
+    let info: RunInfo = read_json(&run.info())?;
     let recipe = Recipe::read(&run.recipe(), &[]).map_err(training::Error::from)?;
     let manifest = Manifest::read(&run.manifest()).map_err(training::Error::from)?;
     let part = part.unwrap_or(if info.clips.test > 0 { Split::Test } else { Split::Valid });
@@ -60,8 +58,8 @@ fn score_clips(
     indices: Vec<usize>,
     device: &str,
 ) -> Result<Predictions, Error> {
-    let labels: Arc<Labels> = Arc::new(json(&run.labels())?);
-    let stats: Stats = json(&run.stats())?;
+    let labels: Arc<Labels> = Arc::new(read_json(&run.labels())?);
+    let stats: Stats = read_json(&run.stats())?;
     let extractor = Extractor::new(&recipe.audio, &recipe.features).map_err(training::Error::from)?;
     let device = models::device(device).map_err(training::Error::from)?;
     let model = recipe.model.init(extractor.shape(), labels.len(), Seed(recipe.seed), &device);
@@ -78,9 +76,4 @@ fn score_clips(
     let set = loader.set();
     let paths = (0..set.len()).map(|i| set.entry(i).path.display().to_string());
     Predictions::new(labels.names(), paths, &scored.scores(), &scored.targets)
-}
-
-fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::Json { path: path.to_owned(), message: e.to_string() })
 }

@@ -7,6 +7,7 @@
 pub mod compare;
 mod error;
 mod evaluate;
+mod json;
 mod page;
 pub mod plots;
 mod predictions;

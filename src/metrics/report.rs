@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Confusion;
 use super::confusion::ratio;
+use crate::text::printable;
 
 /// Precision, recall, F1 and number of clips of one class, or an average over classes.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -56,11 +57,7 @@ impl ClassificationReport {
     /// Control characters in labels are shown as U+FFFD, so a label cannot break the table or a terminal.
     pub fn to_text(&self, digits: usize) -> String {
         const LAST: &str = "weighted avg";
-        let names: Vec<String> = self
-            .labels
-            .iter()
-            .map(|label| label.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
-            .collect();
+        let names: Vec<String> = self.labels.iter().map(|label| printable(label)).collect();
         let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
         let width = longest.max(LAST.len()).max(digits);
 

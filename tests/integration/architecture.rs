@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module may use what stands before it.
-const LINE: [&str; 14] = [
+const LINE: [&str; 15] = [
     "files",
+    "text",
     "config",
     "seed",
     "metrics",
@@ -22,8 +23,8 @@ const LINE: [&str; 14] = [
 ];
 
 /// Modules that work on plain numbers and bytes: no tensors.
-const WITHOUT_BURN: [&str; 8] =
-    ["files", "config", "seed", "metrics", "decision", "audio", "features", "dataset"];
+const WITHOUT_BURN: [&str; 9] =
+    ["files", "text", "config", "seed", "metrics", "decision", "audio", "features", "dataset"];
 
 /// Every source file with the name of the top-level module it belongs to.
 fn sources() -> Vec<(String, PathBuf, String)> {

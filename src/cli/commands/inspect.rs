@@ -8,6 +8,7 @@ use crate::cli::progress::clip_bar;
 use crate::cli::{Exit, Output};
 use crate::dataset::{Crossing, Duplicates, Durations, Inspection, Manifest, Split, Splits, inspect};
 use crate::seed::Seed;
+use crate::text;
 use crate::training::Recipe;
 
 /// Findings of one kind named in the text; `--json` has all.
@@ -38,7 +39,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     if output.json() {
         output.json_line(&serde_json::to_value(&found)?);
     } else {
-        output.data(&text(&args.manifest, &found));
+        output.data(&text::printable_lines(&describe(&args.manifest, &found)));
     }
     Ok(match &found {
         found if !found.unreadable.is_empty() => Exit::BadInputs,
@@ -52,7 +53,7 @@ fn recipe_splits(recipe: &Path, manifest: &Manifest) -> anyhow::Result<Splits> {
     Ok(recipe.split.allowing_leaks().split(manifest, Seed(recipe.seed))?)
 }
 
-fn text(path: &Path, found: &Inspection) -> String {
+fn describe(path: &Path, found: &Inspection) -> String {
     let mut lines = vec![format!("{}: {} clips, {} labels", path.display(), found.clips, found.labels.len())];
     lines.push(String::new());
     lines.extend(table(found));
@@ -94,19 +95,7 @@ fn table(found: &Inspection) -> Vec<String> {
     let mut total = vec!["all".to_owned(), found.clips.to_string()];
     total.extend(found.parts.values().chain(found.folds.values()).map(usize::to_string));
     rows.push(total);
-    align(&rows)
-}
-
-/// The first column to the left, the others to the right.
-fn align(rows: &[Vec<String>]) -> Vec<String> {
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let cell = |(column, text): (usize, &String)| match column {
-        0 => format!("{text:<width$}", width = width(0)),
-        _ => format!("  {text:>width$}", width = width(column)),
-    };
-    rows.iter().map(|row| row.iter().enumerate().map(cell).collect()).collect()
+    text::table(&rows, 1)
 }
 
 fn durations(seconds: &Durations) -> String {

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 
 use crate::audio::Limits;
@@ -74,7 +74,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let mut decision = predictor.decision().clone();
     decision.threshold = args.threshold.unwrap_or(decision.threshold);
     decision.indeterminate = args.indeterminate.clone().unwrap_or(decision.indeterminate);
-    decision.validate()?;
+    // A mistake in the flags: unlike an impossible configuration, another command mends it.
+    decision.validate().map_err(|error| anyhow!("{error}"))?;
     let predictor = predictor.with_decision(decision).with_limits(limits(args.windows.is_some()));
 
     let inputs = collect(&args.inputs)?;

@@ -6,6 +6,7 @@ use super::Format;
 use super::inputs::Input;
 use crate::bundle::{Error, Prediction, WindowPrediction};
 use crate::dataset::Labels;
+use crate::text::printable;
 
 /// Widest column of names in a table, in characters.
 const MAX_WIDTH: usize = 48;
@@ -180,11 +181,6 @@ fn csv_line(fields: &[String]) -> String {
     let _ = writer.write_record(fields);
     let bytes = writer.into_inner().unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned()
-}
-
-/// Text that cannot control a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// The end of a text that is too long: the end of a path says more than its beginning.
