@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Why labelled sounds cannot be used. Every message names the file or the clip.
 #[derive(Debug, thiserror::Error)]
@@ -80,10 +80,4 @@ impl Error {
         let path = path.into();
         move |source| Self::Io { path, action, source }
     }
-}
-
-/// The sentence of `error` without the name of `file`, for lists that have the name in a column of its own.
-pub(super) fn reason(error: &crate::audio::Error, file: &Path) -> String {
-    let sentence = error.to_string();
-    sentence.strip_prefix(&format!("{}: ", file.display())).unwrap_or(&sentence).to_owned()
 }

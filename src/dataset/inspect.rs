@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::error::reason;
+use super::decode_each::decode_each;
 use super::{BadClip, Entry, Manifest, Split, Splits};
-use crate::audio::{self, Info, Limits, Source, Waveform};
+use crate::audio::{Info, Waveform};
 
 /// A clip whose samples all lie below this is called silent: -80 dB of full scale.
 const SILENCE: f32 = 1e-4;
@@ -118,7 +116,11 @@ struct Facts {
 pub fn inspect(manifest: &Manifest, splits: &Splits, progress: &(dyn Fn(usize) + Sync)) -> Inspection {
     let entries = &manifest.entries;
     let parts = part_of_each(entries.len(), splits);
-    let facts = decode_all(manifest, progress);
+    let facts = decode_each(manifest, progress, |wave, info| Facts {
+        is_silent: wave.peak() < SILENCE,
+        content: content(&wave),
+        info,
+    });
     let readable = || facts.iter().flatten();
     let duplicates = duplicates(entries, &parts, &facts);
     let named = |reason: &dyn Fn(&Result<Facts, String>) -> Option<String>| -> Vec<BadClip> {
@@ -152,21 +154,6 @@ fn part_of_each(clips: usize, splits: &Splits) -> Vec<Option<Split>> {
         indices.iter().for_each(|&i| parts[i] = Some(split));
     }
     parts
-}
-
-fn decode_all(manifest: &Manifest, progress: &(dyn Fn(usize) + Sync)) -> Vec<Result<Facts, String>> {
-    let done = AtomicUsize::new(0);
-    let decode = |entry: &Entry| {
-        let path = manifest.file(entry);
-        let source = Source::Path(&path);
-        let decoded = audio::decode_range(&source, entry.start, entry.duration, &Limits::default());
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-        match decoded {
-            Ok((wave, info)) => Ok(Facts { is_silent: wave.peak() < SILENCE, content: content(&wave), info }),
-            Err(error) => Err(reason(&error, &path)),
-        }
-    };
-    manifest.entries.par_iter().map(decode).collect()
 }
 
 /// sha256 of the samples and their rate, so that a wav and its flac copy are the same.

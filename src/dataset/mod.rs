@@ -7,6 +7,7 @@
 mod batch;
 mod cache;
 mod clips;
+mod decode_each;
 mod error;
 mod inspect;
 mod labels;

@@ -11,14 +11,11 @@ mod urbansound8k;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::error::reason;
+use super::decode_each::decode_each;
 use super::{BadClip, Entry, Error, Manifest};
-use crate::audio::{self, Limits};
 
 pub use table::{TableConfig, prepare_table};
 
@@ -117,15 +114,7 @@ impl Found {
     /// `progress` is told, from any thread, how many are done.
     pub fn check(self, progress: &(dyn Fn(usize) + Sync)) -> Self {
         let Self { manifest, mut bad, mut damaged } = self;
-        let done = AtomicUsize::new(0);
-        let decode = |entry: &Entry| {
-            let path = manifest.file(entry);
-            let source = audio::Source::Path(&path);
-            let result = audio::decode_range(&source, entry.start, entry.duration, &Limits::default());
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            result.map(|(_, info)| info.damage).map_err(|error| reason(&error, &path))
-        };
-        let checked: Vec<_> = manifest.entries.par_iter().map(decode).collect();
+        let checked = decode_each(&manifest, progress, |_, info| info.damage);
         let mut good = Vec::with_capacity(checked.len());
         for (entry, result) in manifest.entries.into_iter().zip(checked) {
             match result {
