@@ -106,13 +106,17 @@ pub fn main() -> ExitCode {
 
 /// Whether a bundle or configuration can never work, however often the command is repeated.
 fn is_permanent(error: &anyhow::Error) -> bool {
-    use crate::{bundle, config::ConfigError, dataset, training};
+    use crate::{bundle, config::ConfigError, dataset, evaluation, training};
     if let Some(error) = error.downcast_ref::<bundle::Error>() {
         return error.is_permanent();
     }
     let dataset =
         |error: &dataset::Error| matches!(error, dataset::Error::Config(_) | dataset::Error::Split(_));
-    match (error.downcast_ref::<training::Error>(), error.downcast_ref::<dataset::Error>()) {
+    let run = match error.downcast_ref::<evaluation::Error>() {
+        Some(evaluation::Error::Run(error)) => Some(error),
+        _ => error.downcast_ref::<training::Error>(),
+    };
+    match (run, error.downcast_ref::<dataset::Error>()) {
         (Some(training::Error::Config(_)), _) => true,
         (Some(training::Error::Dataset(error)), _) | (None, Some(error)) => dataset(error),
         _ => error.downcast_ref::<ConfigError>().is_some(),

@@ -63,7 +63,7 @@ impl Observer for Progress<'_> {
                     splits.test.len(),
                     shape.bins,
                     shape.frames,
-                    prepared.parameters.total,
+                    prepared.parameters,
                 ));
                 splits.warnings.iter().for_each(|warning| self.output.warn(warning));
             }

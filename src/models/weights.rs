@@ -33,7 +33,8 @@ impl Model {
     /// The weights as safetensors, names sorted: equal weights give equal bytes.
     pub fn to_safetensors(&self) -> Result<Vec<u8>, Error> {
         let mut tensors = Collect::default();
-        self.visit(&mut tensors);
+        // As for validation, so that batch norm hands out its newest running statistics.
+        self.valid().visit(&mut tensors);
         let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
             .found
             .into_iter()

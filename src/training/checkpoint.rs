@@ -24,6 +24,9 @@ use crate::models::Model;
 /// How many checkpoints stay on disk.
 const KEEP: usize = 2;
 
+/// How the name of a checkpoint begins that is not whole yet.
+const STAGED: &str = ".tmp-";
+
 /// Everything about a run that is not a tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -75,6 +78,8 @@ pub fn save(
         path: folder.to_owned(),
         source: std::io::Error::other(e.to_string()),
     };
+    // Batch norm holds its newest running statistics back until it is asked for them, and a record does not ask.
+    let _ = model.valid();
     let model = model.clone().into_record().into_bytes().map_err(record)?;
     let optimizer = optimizer.into_bytes().map_err(record)?;
     let state_json = serde_json::to_vec_pretty(state).map_err(|e| Error::io(folder)(e.into()))?;
@@ -91,7 +96,11 @@ pub fn save(
 fn write_directory(target: &Path, files: &[(&str, &[u8])]) -> std::io::Result<()> {
     let folder = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let staged = tempfile::Builder::new().prefix(".tmp-").tempdir_in(folder)?;
+    // What a killed run was staging.
+    for left in named(folder, STAGED)? {
+        fs::remove_dir_all(left)?;
+    }
+    let staged = tempfile::Builder::new().prefix(STAGED).tempdir_in(folder)?;
     let manifest: BTreeMap<&str, String> = files.iter().map(|(name, bytes)| (*name, sha256(bytes))).collect();
     let manifest = serde_json::to_vec_pretty(&manifest)?;
     for (name, bytes) in files.iter().copied().chain([("manifest.json", &manifest[..])]) {
@@ -122,11 +131,16 @@ fn prune(folder: &Path, newest: &Path) -> std::io::Result<()> {
 
 /// Checkpoints in a folder, oldest first (the names sort by epoch and step).
 fn list(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    named(folder, "epoch-")
+}
+
+/// What in `folder` has a name that begins with `prefix`, sorted.
+fn named(folder: &Path, prefix: &str) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("epoch-")) {
-            found.push(path);
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(entry.path());
         }
     }
     found.sort();

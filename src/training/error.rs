@@ -61,8 +61,7 @@ pub enum Error {
     },
     /// The loss is not a number any more.
     #[error(
-        "the training loss became {loss} in epoch {epoch}, step {step}; the last good checkpoint is kept in \
-         {checkpoint}; try a smaller training.learning_rate"
+        "the training loss became {loss} in epoch {epoch}, step {step}; {kept}; try a smaller training.learning_rate"
     )]
     NotFinite {
         /// NaN or infinity.
@@ -71,8 +70,8 @@ pub enum Error {
         epoch: usize,
         /// From 1.
         step: usize,
-        /// Where the state before this epoch lies.
-        checkpoint: PathBuf,
+        /// What is left of the epochs before.
+        kept: String,
     },
 }
 

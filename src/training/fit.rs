@@ -180,7 +180,10 @@ impl Fit<'_> {
             loss: f64::from(loss),
             epoch: state.epoch,
             step: state.step + 1,
-            checkpoint: self.run_dir.checkpoints(),
+            kept: match state.rows.last() {
+                Some(row) => format!("the checkpoint of epoch {} is kept", row.epoch),
+                None => "no epoch was finished".to_owned(),
+            },
         }
     }
 }

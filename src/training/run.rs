@@ -9,7 +9,7 @@ use super::fit::{Ended, Fit, optimizer};
 use super::run_dir::save;
 use super::{ClipCounts, Error, Event, Observer, Recipe, RunDir, RunInfo, Versions};
 use crate::dataset::prepare;
-use crate::dataset::{ClipLoader, ClipSet, FeatureCache, Labels, Manifest, Order, Split, Splits};
+use crate::dataset::{ClipLoader, ClipSet, FeatureCache, Labels, Manifest, Order, Splits};
 use crate::features::{Extractor, Stats};
 use crate::files::sha256;
 use crate::models;
@@ -50,7 +50,7 @@ pub struct Prepared {
     /// The front end, not yet standardising.
     pub extractor: Arc<Extractor>,
     /// Numbers the network carries.
-    pub parameters: models::weights::ParameterCount,
+    pub parameters: usize,
 }
 
 /// How a run ended.
@@ -77,14 +77,11 @@ pub fn prepare(recipe: &Recipe, data: Option<&Path>) -> Result<Prepared, Error> 
         entry.path = std::path::absolute(&path).map_err(Error::io(path))?;
         entry.split = None;
     }
-    for (split, indices) in
-        [(Split::Train, &splits.train), (Split::Valid, &splits.valid), (Split::Test, &splits.test)]
-    {
+    for (split, indices) in splits.parts() {
         indices.iter().for_each(|&i| manifest.entries[i].split = Some(split));
     }
-    let device = models::device("cpu")?;
-    let model = recipe.model.init(extractor.shape(), labels.len(), Seed(recipe.seed), &device)?;
-    let parameters = model.count_parameters();
+    recipe.model.validate(extractor.shape(), labels.len())?;
+    let parameters = recipe.model.parameters(extractor.shape(), labels.len());
     Ok(Prepared { manifest: Arc::new(manifest), splits, labels, extractor, parameters })
 }
 
@@ -118,6 +115,20 @@ pub fn train(
     if !options.resume && run_dir.recipe().exists() {
         return Err(Error::Exists { path: options.out.clone() });
     }
+    let seed = Seed(recipe.seed);
+    let shape = prepared.extractor.shape();
+    let mut model = recipe.model.init(shape, prepared.labels.len(), seed, &device.clone().autodiff())?;
+    let mut optimizer = optimizer(&recipe.training);
+    let mut state = State::start(fingerprint.clone());
+    let mut damaged = Vec::new();
+    if let Some(loaded) = resumed(options, &run_dir, &model, &optimizer)? {
+        if loaded.state.fingerprint != fingerprint {
+            let reason = "its recipe or data differ from the ones given; use the same, or another --out";
+            return Err(Error::Resume { path: options.out.clone(), reason: reason.to_owned() });
+        }
+        (model, optimizer, state, damaged) = (loaded.model, loaded.optimizer, loaded.state, loaded.damaged);
+    }
+    let trainable = model.count_parameters().trainable;
 
     let cache = Arc::new(match &options.cache {
         Some(folder) => FeatureCache::on_disk(folder)?,
@@ -136,7 +147,6 @@ pub fn train(
     let stats = train_set.stats()?;
     write_inputs(&run_dir, recipe, &prepared, stats)?;
 
-    let seed = Seed(recipe.seed);
     let batch_size = recipe.training.batch_size;
     let train_set = Arc::new(train_set.with_stats(stats));
     let valid_set = Arc::new(set(&splits.valid)?.with_stats(stats));
@@ -150,20 +160,8 @@ pub fn train(
         observer,
         stop,
     };
-    let shape = prepared.extractor.shape();
-    let mut model = recipe.model.init(shape, prepared.labels.len(), seed, &device.clone().autodiff())?;
-    let mut optimizer = optimizer(&recipe.training);
-    let mut state = State::start(fingerprint.clone());
-    let mut damaged = Vec::new();
-    if let Some(loaded) = resumed(options, &run_dir, &model, &optimizer)? {
-        if loaded.state.fingerprint != fingerprint {
-            let reason = "its recipe or data differ from the ones given; use the same, or another --out";
-            return Err(Error::Resume { path: options.out.clone(), reason: reason.to_owned() });
-        }
-        (model, optimizer, state, damaged) = (loaded.model, loaded.optimizer, loaded.state, loaded.damaged);
-    }
     let (ended, state) = fit.run(model, optimizer, state)?;
-    write_info(&run_dir, recipe, &prepared, options, &state)?;
+    write_info(&run_dir, recipe, &prepared, trainable, options, &state)?;
     Ok(Outcome { ended, state, prepared, damaged })
 }
 
@@ -204,6 +202,7 @@ fn write_info(
     run_dir: &RunDir,
     recipe: &Recipe,
     prepared: &Prepared,
+    trainable: usize,
     options: &RunOptions,
     state: &State,
 ) -> Result<(), Error> {
@@ -212,8 +211,8 @@ fn write_info(
     let info = RunInfo {
         name: recipe.name.clone(),
         model: recipe.model.name().to_owned(),
-        parameters: prepared.parameters.total as u64,
-        trainable_parameters: prepared.parameters.trainable as u64,
+        parameters: prepared.parameters as u64,
+        trainable_parameters: trainable as u64,
         seed: recipe.seed,
         epochs: state.rows.len(),
         best_epoch: best.map_or(0, |row| row.epoch),

@@ -13,4 +13,5 @@ mod predict;
 mod server;
 mod support;
 mod tiny;
+mod training;
 mod zoo;

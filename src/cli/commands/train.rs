@@ -95,7 +95,7 @@ fn dry_run(recipe: &Recipe, args: &Args, output: &Output) -> anyhow::Result<Exit
             prepared.splits.valid.len(),
             prepared.splits.test.len(),
             recipe.model.name(),
-            prepared.parameters.total,
+            prepared.parameters,
         ));
     }
     Ok(Exit::Done)
