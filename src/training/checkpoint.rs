@@ -163,8 +163,14 @@ pub struct Loaded {
 ///
 /// # Errors
 ///
-/// [`Error::Resume`] when checkpoints exist and none is whole, or when the newest whole one does not fit the model.
-pub fn load(folder: &Path, model: &Model, optimizer: &ModuleOptimizer) -> Result<Option<Loaded>, Error> {
+/// [`Error::Resume`] when checkpoints exist and none is whole, or when the newest whole one is of
+/// another run.
+pub fn load(
+    folder: &Path,
+    fingerprint: &str,
+    model: &Model,
+    optimizer: &ModuleOptimizer,
+) -> Result<Option<Loaded>, Error> {
     if !folder.exists() {
         return Ok(None);
     }
@@ -172,6 +178,10 @@ pub fn load(folder: &Path, model: &Model, optimizer: &ModuleOptimizer) -> Result
     let mut damaged = Vec::new();
     for path in all.iter().rev() {
         match read(path) {
+            Some((state, ..)) if state.fingerprint != fingerprint => {
+                let reason = "its recipe or data differ from the ones given; use the same, or another --out";
+                return Err(Error::Resume { path: path.clone(), reason: reason.to_owned() });
+            }
             Some((state, model_bytes, optimizer_bytes)) => {
                 let misfit =
                     |e: burn::store::RecordError| Error::Resume { path: path.clone(), reason: e.to_string() };

@@ -121,11 +121,9 @@ pub fn train(
     let mut optimizer = optimizer(&recipe.training);
     let mut state = State::start(fingerprint.clone());
     let mut damaged = Vec::new();
-    if let Some(loaded) = resumed(options, &run_dir, &model, &optimizer)? {
-        if loaded.state.fingerprint != fingerprint {
-            let reason = "its recipe or data differ from the ones given; use the same, or another --out";
-            return Err(Error::Resume { path: options.out.clone(), reason: reason.to_owned() });
-        }
+    if options.resume
+        && let Some(loaded) = checkpoint::load(&run_dir.checkpoints(), &fingerprint, &model, &optimizer)?
+    {
         (model, optimizer, state, damaged) = (loaded.model, loaded.optimizer, loaded.state, loaded.damaged);
     }
     let trainable = model.count_parameters().trainable;
@@ -163,15 +161,6 @@ pub fn train(
     let (ended, state) = fit.run(model, optimizer, state)?;
     write_info(&run_dir, recipe, &prepared, trainable, options, &state)?;
     Ok(Outcome { ended, state, prepared, damaged })
-}
-
-fn resumed(
-    options: &RunOptions,
-    run_dir: &RunDir,
-    model: &models::Model,
-    optimizer: &burn::optim::ModuleOptimizer,
-) -> Result<Option<checkpoint::Loaded>, Error> {
-    if options.resume { checkpoint::load(&run_dir.checkpoints(), model, optimizer) } else { Ok(None) }
 }
 
 /// Decodes every clip once; stops when one cannot be used.

@@ -264,9 +264,11 @@ fn another_recipe_cannot_take_over_a_run() {
 
     let twice = run(&mut train(&out, &[]));
     assert!(stderr(&twice).contains("already holds a run; add --resume"), "{}", stderr(&twice));
-    let other = run(&mut train(&out, &["--resume", "--set", "training.learning_rate=0.5"]));
-    assert_eq!(other.status.code(), Some(2));
-    assert!(stderr(&other).contains("its recipe or data differ"), "{}", stderr(&other));
+    for set in ["training.learning_rate=0.5", "model.dense=8"] {
+        let other = run(&mut train(&out, &["--resume", "--set", set]));
+        assert_eq!(other.status.code(), Some(2));
+        assert!(stderr(&other).contains("its recipe or data differ"), "{set}: {}", stderr(&other));
+    }
     assert_eq!(fs::read(out.join("recipe.toml")).unwrap(), before, "the refused recipe was written");
 }
 

@@ -20,7 +20,7 @@ use crate::training::Recipe;
 pub struct Args {
     /// The recording.
     pub file: PathBuf,
-    /// Recipe whose [audio] and [features] are used: a TOML file or the name of a built-in one [default: log-mel,
+    /// Recipe whose sections `audio` and `features` are used: a TOML file or the name of a built-in one [default: log-mel,
     /// 128 bands, of 4 s at 22,050 Hz].
     #[arg(long)]
     pub recipe: Option<PathBuf>,
