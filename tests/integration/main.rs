@@ -5,13 +5,17 @@
 mod architecture;
 mod audio;
 mod bundle;
+mod cli;
 mod dataset;
 mod evaluation;
 mod features;
 mod loader;
+mod pipeline;
 mod predict;
+mod reproducible;
 mod server;
 mod support;
 mod tiny;
+mod tones;
 mod training;
 mod zoo;

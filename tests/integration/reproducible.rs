@@ -1,0 +1,151 @@
+//! The same recipe, data and seed give the same weights, byte for byte, also when the run was stopped on its way.
+//!
+//! On the CPU this holds for any number of threads too. For the order of the clips and for dropout that is by
+//! construction; for the matrix products of the tensor library it is an observation, which the first test repeats.
+
+use crate::support::oido;
+use crate::tones::Tones;
+
+#[test]
+fn one_and_three_threads_give_the_same_weights() {
+    let tones = Tones::new();
+    let train = |threads: &str| {
+        let mut command = oido();
+        command.current_dir(tones.path("")).env("RAYON_NUM_THREADS", threads);
+        // Wider than the other tests train, so that products are divided among threads at all.
+        let wide =
+            ["--set", "features.n_mels=48", "--set", "model.dense=96", "--set", "training.batch_size=18"];
+        let more = [&wide[..], &["--set", "training.epochs=2"]].concat();
+        command.args(Tones::train(threads, &more)).assert().success();
+        tones.weights(threads)
+    };
+    assert!(train("1") == train("3"));
+}
+
+/// Runs that are stopped need signals.
+#[cfg(unix)]
+mod stopped {
+    use std::io::{BufRead, BufReader};
+    use std::path::PathBuf;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, SystemTime};
+
+    use crate::tones::Tones;
+
+    /// Long enough to be stopped several times.
+    const EPOCHS: [&str; 2] = ["--set", "training.epochs=12"];
+
+    fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        Tones::train(out, &[&EPOCHS[..], more].concat())
+    }
+
+    /// Starts training and comes back, the run going on, when one more epoch is finished.
+    fn start(tones: &Tones, args: &[&str]) -> Child {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("oido"));
+        command.current_dir(tones.path("")).args(args).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.as_mut().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.into_iter().any(|line| line.starts_with("epoch=")), "ended before it was stopped");
+        child
+    }
+
+    /// Sends a signal by name and returns the exit code.
+    fn signal(mut child: Child, name: &str) -> Option<i32> {
+        let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        // Whatever it still says must find a reader.
+        let mut rest = String::new();
+        std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut rest).unwrap();
+        assert!(!rest.contains("panicked"), "{rest}");
+        child.wait().unwrap().code()
+    }
+
+    /// `results.csv` without wall-clock columns.
+    fn results(tones: &Tones, run: &str) -> Vec<Vec<String>> {
+        let mut reader = csv::Reader::from_path(tones.path(run).join("results.csv")).unwrap();
+        let header = reader.headers().unwrap().clone();
+        let clock = |name: &str| ["time", "clips_per_second"].contains(&name);
+        let row = |record: csv::StringRecord| {
+            let cells = header.iter().zip(&record).filter(|(name, _)| !clock(name));
+            cells.map(|(_, cell)| cell.to_owned()).collect()
+        };
+        reader.records().map(|record| row(record.unwrap())).collect()
+    }
+
+    fn same_run(tones: &Tones, run: &str, whole: &str) {
+        assert_eq!(results(tones, run), results(tones, whole));
+        assert_eq!(results(tones, run).len(), 12);
+        assert!(tones.weights(run) == tones.weights(whole), "the weights differ");
+    }
+
+    /// Checkpoints, oldest first.
+    fn checkpoints(tones: &Tones, run: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(tones.path(run).join("checkpoints")).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    }
+
+    #[test]
+    fn a_run_that_was_asked_to_stop_goes_on_as_if_nothing_had_happened() {
+        let tones = Tones::new();
+        tones.ok(&train("whole", &[]));
+        for (name, code, args) in
+            [("TERM", 143, train("run", &[])), ("INT", 130, train("run", &["--resume"]))]
+        {
+            assert_eq!(signal(start(&tones, &args), name), Some(code));
+            let newest = checkpoints(&tones, "run").pop().unwrap();
+            // In the middle of an epoch, where also the moving statistics of batch normalisation are in motion.
+            assert!(!newest.to_string_lossy().ends_with("step-00000"), "{}", newest.display());
+        }
+        tones.ok(&train("run", &["--resume"]));
+        same_run(&tones, "run", "whole");
+    }
+
+    #[test]
+    fn a_run_that_was_killed_at_any_moment_goes_on() {
+        let tones = Tones::new();
+        tones.ok(&train("whole", &[]));
+        let rows = oido::training::results::read(&tones.path("whole/results.csv")).unwrap();
+        let epoch = rows.iter().map(|row| row.time).sum::<f64>() / rows.len() as f64;
+        let mut moments = Vec::new();
+        for more in [&[][..], &["--resume"], &["--resume"]] {
+            let mut child = start(&tones, &train("run", more));
+            let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+            // Up to an epoch and a half after one is finished: in a step, in validation or in a save.
+            let moment = 1.5 * epoch * f64::from(nanos / 1_000 % 1_000) / 1_000.0;
+            std::thread::sleep(Duration::from_secs_f64(moment));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            moments.push(moment);
+        }
+        println!("killed these seconds after an epoch: {moments:?}");
+
+        // As a run leaves it that is killed while it saves.
+        let staged = tones.path("run/checkpoints/.tmp-left");
+        std::fs::create_dir(&staged).unwrap();
+        std::fs::write(staged.join("model.bpk"), "half").unwrap();
+        tones.ok(&train("run", &["--resume"]));
+        same_run(&tones, "run", "whole");
+        assert!(!staged.exists());
+        assert_eq!(checkpoints(&tones, "run").len(), 2);
+    }
+}
+
+#[test]
+fn a_run_goes_on_longer_but_not_with_another_network_or_front_end() {
+    let tones = Tones::new();
+    let short = ["--set", "training.epochs=1"];
+    tones.ok(&Tones::train("run", &short));
+    let recipe = || std::fs::read_to_string(tones.path("run/recipe.toml")).unwrap();
+    let before = recipe();
+    for set in ["model.dense=17", "features.n_mels=32", "seed=8"] {
+        let error = tones.error(2, &Tones::train("run", &["--resume", "--set", set]));
+        assert!(error.contains("cannot be resumed") && error.contains("recipe or data differ"), "{error}");
+        assert_eq!(recipe(), before, "{set}: a refused run was changed");
+    }
+    // More epochs of the same run are no other run.
+    tones.ok(&Tones::train("run", &["--resume", "--set", "training.epochs=2"]));
+    tones.ok(&Tones::train("whole", &["--set", "training.epochs=2"]));
+    assert!(tones.weights("run") == tones.weights("whole"));
+}
