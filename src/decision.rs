@@ -37,6 +37,15 @@ impl DecisionConfig {
         Ok(())
     }
 
+    /// As [`DecisionConfig::validate`], and refuses a word that is one of the labels: nobody could tell the two apart.
+    pub fn validate_for(&self, labels: &[String]) -> Result<(), ConfigError> {
+        if labels.contains(&self.indeterminate) {
+            let reason = format!("`{}` is one of the labels; choose another word", self.indeterminate);
+            return Err(ConfigError::field("decision.indeterminate", reason));
+        }
+        self.validate()
+    }
+
     /// Index of the best score, and whether it reaches the threshold. Ties go to the lower index.
     /// `None` when `scores` is empty. NaN never wins over a number, and is never accepted.
     pub fn decide(&self, scores: &[f32]) -> Option<Decision> {
@@ -80,6 +89,13 @@ mod tests {
         assert!(config.decide(&[f32::NAN, f32::NAN]).unwrap().indeterminate);
         let decision = config.decide(&[f32::NAN, 0.7]).unwrap();
         assert!(decision.index == 1 && !decision.indeterminate);
+    }
+
+    #[test]
+    fn refuses_a_word_that_is_a_label() {
+        let config = DecisionConfig { indeterminate: "dog".into(), ..Default::default() };
+        assert!(config.validate_for(&["cat".into(), "dog".into()]).is_err());
+        assert!(config.validate_for(&["cat".into()]).is_ok());
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Clip {
     features: Features,
     seconds: f64,
     truncated: bool,
+    /// Digital silence: no class can be heard in it.
+    silent: bool,
     damage: Option<String>,
 }
 
@@ -185,6 +187,7 @@ impl Predictor {
             features: self.extractor.extract(samples),
             seconds: samples.len() as f64 / f64::from(self.extractor.sample_rate()),
             truncated: samples.len() > self.clip_samples,
+            silent: samples.iter().take(self.clip_samples).all(|sample| sample.abs() < f32::EPSILON),
             damage: None,
         }
     }
@@ -228,10 +231,11 @@ impl Predictor {
             .collect();
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
         let best_label = names[best.index].clone();
+        let indeterminate = best.indeterminate || clip.silent;
         Ok(Prediction {
-            label: if best.indeterminate { self.decision.indeterminate.clone() } else { best_label.clone() },
+            label: if indeterminate { self.decision.indeterminate.clone() } else { best_label.clone() },
             score: best.score,
-            indeterminate: best.indeterminate,
+            indeterminate,
             best_label,
             scores: ranked,
             seconds: clip.seconds,

@@ -30,8 +30,13 @@ impl Output {
     /// Writes data to stdout. A reader that went away (`| head`) ends the program quietly.
     pub fn data(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-            std::process::exit(0);
+        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "error: cannot write to stdout: {error}");
+                std::process::exit(2);
+            }
         }
     }
 

@@ -168,9 +168,7 @@ impl SplitConfig {
     }
 
     fn check_groups(&self, entries: &[Entry], splits: &mut Splits) -> Result<(), Error> {
-        if matches!(self, Self::Stratified(_) | Self::Shuffled(_))
-            && entries.iter().all(|e| e.recording().is_none())
-        {
+        if !matches!(self, Self::Official { .. }) && entries.iter().all(|e| e.recording().is_none()) {
             splits.warnings.push(
                 "the manifest has no group column, so nobody can tell whether clips of one recording stand in \
                  more than one part"

@@ -46,7 +46,9 @@ pub enum Error {
         expected: String,
     },
     /// The run directory already holds a run.
-    #[error("{path} already holds a run; add --resume to go on with it, or choose another --out")]
+    #[error(
+        "{path} already holds a run or something else; add --resume to go on with a run, or choose another --out"
+    )]
     Exists {
         /// The directory.
         path: PathBuf,
@@ -61,7 +63,7 @@ pub enum Error {
     },
     /// The loss is not a number any more.
     #[error(
-        "the training loss became {loss} in epoch {epoch}, step {step}; {kept}; try a smaller training.learning_rate"
+        "the loss became {loss} in epoch {epoch}, step {step}; {kept}; try a smaller training.learning_rate"
     )]
     NotFinite {
         /// NaN or infinity.

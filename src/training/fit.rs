@@ -143,6 +143,9 @@ impl Fit<'_> {
             lr: self.config.learning_rate,
             clips_per_second: state.clips as f64 / state.seconds,
         };
+        if !row.valid_loss.is_finite() {
+            return Err(self.not_finite(row.valid_loss as f32, state));
+        }
         let best = state.best_row().is_none_or(|best| self.better(&row, best));
         if best {
             state.best_epoch = Some(row.epoch);

@@ -80,6 +80,7 @@ pub fn prepare(recipe: &Recipe, data: Option<&Path>) -> Result<Prepared, Error> 
     for (split, indices) in splits.parts() {
         indices.iter().for_each(|&i| manifest.entries[i].split = Some(split));
     }
+    recipe.decision.validate_for(labels.names())?;
     recipe.model.validate(extractor.shape(), labels.len())?;
     let parameters = recipe.model.parameters(extractor.shape(), labels.len());
     Ok(Prepared { manifest: Arc::new(manifest), splits, labels, extractor, parameters })
@@ -112,7 +113,8 @@ pub fn train(
     let run_dir = RunDir::new(&options.out);
     let prepared = prepare(recipe, options.data.as_deref())?;
     let fingerprint = fingerprint(recipe, &prepared)?;
-    if !options.resume && run_dir.recipe().exists() {
+    let empty = std::fs::read_dir(run_dir.path()).is_ok_and(|mut entries| entries.next().is_none());
+    if !options.resume && run_dir.path().exists() && !empty {
         return Err(Error::Exists { path: options.out.clone() });
     }
     let seed = Seed(recipe.seed);

@@ -69,11 +69,7 @@ fn train(
         output.warn(&format!("{} is damaged; went on from an older checkpoint", path.display()));
     }
     if outcome.ended == Ended::Interrupted {
-        output.say(&format!(
-            "stopped and saved; go on with: oido train {} --out {} --resume",
-            args.recipe.display(),
-            out.display()
-        ));
+        output.say(&format!("stopped and saved; go on with: {}", resume_command(args, out)));
         return Ok(Exit::Interrupted(interrupt.exit_code()));
     }
     let run_dir = RunDir::new(out);
@@ -106,6 +102,18 @@ fn free_directory(name: &str) -> PathBuf {
     let numbered =
         |n: u32| Path::new("runs").join(if n == 1 { name.to_owned() } else { format!("{name}{n}") });
     (1..).map(numbered).find(|path| !path.exists()).unwrap_or_else(|| numbered(1))
+}
+
+/// The command that goes on with an interrupted run: what was typed, with what it left to a default.
+fn resume_command(args: &Args, out: &Path) -> String {
+    let mut command = command_line();
+    if args.out.is_none() {
+        command += &format!(" --out {}", out.display());
+    }
+    if !args.resume {
+        command += " --resume";
+    }
+    command
 }
 
 /// The command as it was typed, for the report.

@@ -75,7 +75,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     decision.threshold = args.threshold.unwrap_or(decision.threshold);
     decision.indeterminate = args.indeterminate.clone().unwrap_or(decision.indeterminate);
     // A mistake in the flags: unlike an impossible configuration, another command mends it.
-    decision.validate().map_err(|error| anyhow!("{error}"))?;
+    decision.validate_for(predictor.labels().names()).map_err(|error| anyhow!("{error}"))?;
     let predictor = predictor.with_decision(decision).with_limits(limits(args.windows.is_some()));
 
     let inputs = collect(&args.inputs)?;
