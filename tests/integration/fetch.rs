@@ -379,6 +379,18 @@ fn redirects_in_a_circle_end() {
 }
 
 #[test]
+fn a_redirect_off_the_web_is_named() {
+    let set = data_set(published("set.tar.gz", b"x"));
+    for location in ["file:///etc/passwd", "ftp://host/set.tar.gz"] {
+        let web = Web::new(move |_| Reply::new("302 Found", &[("location", location)], b""));
+        let error = Desk::new(&web).error(&set);
+        let expected = format!("the server leads to {location}, which is neither https:// nor http://");
+        assert!(error.contains(&expected), "{error}");
+        assert_eq!(web.requests().len(), 1);
+    }
+}
+
+#[test]
 fn the_publishers_address_must_be_https_also_behind_redirects() {
     let web = Web::new(|_| Reply::new("200 OK", &[], b""));
     let mut desk = Desk::new(&web);
@@ -773,6 +785,8 @@ fn the_command_line_lists_and_names_mistakes() {
         (&["fetch", "urbansound8k", "--subset", "fold1"], 2, "no subset `fold1`; there are: none"),
         (&["fetch", "esc50", "--accept-terms", "--mirror", "x"], 2, "must begin with https://"),
         (&["fetch", "urbansound8k"], 2, "fill in the form at"),
+        (&["fetch", "--subset", "curated"], 2, "--subset is for fetching: name the data set"),
+        (&["fetch", "librispeech", "--list", "--subset", "dev-clean"], 2, "--subset is for fetching"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let (_, said) = talk(oido().current_dir(folder.path()).args(args).assert().code(code));

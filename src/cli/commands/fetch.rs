@@ -25,7 +25,7 @@ pub struct Args {
     /// Folder for the data; the archives lie there too while they are needed, and one that is there already is used.
     #[arg(long, default_value = "data")]
     pub out: PathBuf,
-    /// Only these subsets, separated by commas; --list names them.
+    /// Only these subsets of NAME, separated by commas; --list names them.
     #[arg(long, value_delimiter = ',')]
     pub subset: Vec<String>,
     /// The terms of use that `oido fetch NAME` shows are accepted.
@@ -42,6 +42,11 @@ pub struct Args {
 
 /// Runs `oido fetch`.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    if !args.subset.is_empty() && (args.name.is_none() || args.list) {
+        bail!(
+            "--subset is for fetching: name the data set, as in `oido fetch librispeech --subset dev-clean`"
+        );
+    }
     let set = args.name.as_deref().and_then(DataSet::find).filter(|_| !args.list);
     let Some(set) = set else {
         list(output);

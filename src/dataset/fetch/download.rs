@@ -79,7 +79,8 @@ impl<'a> Downloader<'a> {
     ) -> Self {
         let agent = Agent::config_builder()
             .https_only(https)
-            .max_redirects(REDIRECTS)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .http_status_as_error(false)
             .timeout_resolve(Some(patience.silence))
             .timeout_connect(Some(patience.silence))
@@ -150,16 +151,31 @@ impl<'a> Downloader<'a> {
         if tag.is_none() && published.size.is_none() {
             part.restart()?;
         }
-        let mut request = self.agent.get(url);
-        if part.have > 0 {
-            request = request.header(header::RANGE, format!("bytes={}-", part.have));
-            if let Some(tag) = &tag {
-                request = request.header(header::IF_RANGE, tag);
-            }
-        }
-        let response = request.call().map_err(|error| failure(url, &error))?;
+        let response = self.ask(url, part.have, tag.as_deref())?;
         let end = begin(url, &response, part, published, tag.as_deref())?;
         self.receive(response.into_body(), part, end)
+    }
+
+    /// Asks for `url` from byte `have` on, wherever the server leads.
+    fn ask(&self, url: &str, have: u64, tag: Option<&str>) -> Result<Response<Body>, Failure> {
+        let refuse = |reason: String| Failure::Final(Error::Http { url: url.to_owned(), reason });
+        let mut place = url.to_owned();
+        for _ in 0..=REDIRECTS {
+            let mut request = self.agent.get(&place);
+            if have > 0 {
+                request = request.header(header::RANGE, format!("bytes={have}-"));
+                if let Some(tag) = tag {
+                    request = request.header(header::IF_RANGE, tag);
+                }
+            }
+            let response = request.call().map_err(|error| failure(url, &error))?;
+            let location =
+                response.headers().get(header::LOCATION).filter(|_| response.status().is_redirection());
+            let Some(location) = location else { return Ok(response) };
+            let location = String::from_utf8_lossy(location.as_bytes());
+            place = redirected(&place, &location).map_err(refuse)?;
+        }
+        Err(refuse(format!("more than {REDIRECTS} redirects; look whether the address is right")))
     }
 
     /// Writes a body to the end of the part, which must come to `end` bytes, if that is known.
@@ -209,6 +225,26 @@ impl<'a> Downloader<'a> {
             }
             std::thread::sleep(left.min(Duration::from_millis(50)));
         }
+    }
+}
+
+/// Where `location` leads from `place`, which is an absolute address (RFC 3986, 5.2.2; a server takes `..` out itself).
+fn redirected(place: &str, location: &str) -> Result<String, String> {
+    let location = location.split('#').next().unwrap_or(location);
+    let (scheme, rest) = place.split_once("://").unwrap_or(("https", place));
+    let path = rest.split(['?', '#']).next().unwrap_or(rest);
+    let host = path.split('/').next().unwrap_or(path);
+    let folder = path.rsplit_once('/').map_or(host, |(folder, _)| folder);
+    let named = location.split(['/', '?']).next().and_then(|start| start.split_once(':'));
+    match named.map(|(scheme, _)| scheme.to_ascii_lowercase()) {
+        Some(scheme) if !matches!(scheme.as_str(), "http" | "https") => Err(format!(
+            "the server leads to {location}, which is neither https:// nor http://; look whether the address is right"
+        )),
+        Some(_) => Ok(location.to_owned()),
+        None if location.starts_with("//") => Ok(format!("{scheme}:{location}")),
+        None if location.starts_with('/') => Ok(format!("{scheme}://{host}{location}")),
+        None if location.starts_with('?') => Ok(format!("{scheme}://{path}{location}")),
+        None => Ok(format!("{scheme}://{folder}/{location}")),
     }
 }
 
@@ -286,7 +322,6 @@ fn content_range(value: &str) -> Option<(u64, u64)> {
 fn failure(url: &str, error: &ureq::Error) -> Failure {
     use ureq::Error as E;
     let reason = match error {
-        E::TooManyRedirects => format!("more than {REDIRECTS} redirects; look whether the address is right"),
         E::RequireHttpsOnly(_) => "the address, or one it leads to, is not https".to_owned(),
         error => error.to_string(),
     };
@@ -375,6 +410,25 @@ fn remove(path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_redirect_is_followed_as_a_browser_does_but_only_on_the_web() {
+        let from = "https://host:1/a/b.zip?x=/y";
+        for (location, expected) in [
+            ("http://other/c", "http://other/c"),
+            ("HTTPS://other/c#top", "HTTPS://other/c"),
+            ("//other/c", "https://other/c"),
+            ("/c?d=e:f", "https://host:1/c?d=e:f"),
+            ("c/d:e", "https://host:1/a/c/d:e"),
+            ("?c", "https://host:1/a/b.zip?c"),
+        ] {
+            assert_eq!(redirected(from, location).unwrap(), expected);
+        }
+        assert_eq!(redirected("http://host", "c").unwrap(), "http://host/c");
+        for location in ["file:///etc/passwd", "FTP://host/c", "data:,x", "javascript:x"] {
+            assert!(redirected(from, location).unwrap_err().contains(location));
+        }
+    }
 
     #[test]
     fn a_content_range_must_name_the_whole_size() {
