@@ -145,7 +145,10 @@ impl SplitConfig {
                 };
                 match valid {
                     Some(valid) => {
-                        format!("official folds: {test}train {train} less {} valid, grouped", percent(*valid))
+                        format!(
+                            "official folds: {test}train {train} less about {} valid, grouped",
+                            percent(*valid)
+                        )
                     }
                     None => {
                         let test = test.trim_end_matches(", ");
@@ -157,7 +160,7 @@ impl SplitConfig {
             Self::Folds(Folds { k, test_fold, valid, from }) => {
                 let valid = percent(*valid);
                 format!(
-                    "{k} grouped folds{}: test {test_fold}, train the others less {valid} valid",
+                    "{k} grouped folds{}: test {test_fold}, train the others less about {valid} valid",
                     of(from)
                 )
             }
@@ -323,8 +326,10 @@ impl Fractions {
         let [train, valid, test] = self.shares().map(|share| format!("{:.0}", share * 100.0));
         let from = of(&self.from);
         match self.test {
-            TestClips::Share(_) => format!("{name} {train}/{valid}/{test} %{from}"),
-            TestClips::Manifest => format!("{name} {train}/{valid} %{from}, test as in the manifest"),
+            TestClips::Share(_) => format!("{name}, {train}/{valid}/{test} % asked for{from}"),
+            TestClips::Manifest => {
+                format!("{name}, {train}/{valid} % asked for{from}, test as in the manifest")
+            }
         }
     }
 }
@@ -443,16 +448,16 @@ mod tests {
             ),
             (
                 "protocol = 'official'\ntest_folds = [1]\nvalid = 0.2",
-                "official folds: test 1, train 2+3 less 20 % valid, grouped",
+                "official folds: test 1, train 2+3 less about 20 % valid, grouped",
             ),
             (
                 "protocol = 'folds'\nk = 5\ntest_fold = 2",
-                "5 grouped folds: test 2, train the others less 15 % valid",
+                "5 grouped folds: test 2, train the others less about 15 % valid",
             ),
-            ("protocol = 'grouped'", "grouped 70/15/15 %"),
+            ("protocol = 'grouped'", "grouped, 70/15/15 % asked for"),
             (
                 "protocol = 'stratified'\nvalid = 0.2\ntest = 'manifest'\nfrom = { subset = ['curated'] }",
-                "stratified 80/20 % of subset curated, all else trains, test as in the manifest",
+                "stratified, 80/20 % asked for of subset curated, all else trains, test as in the manifest",
             ),
         ] {
             assert_eq!(read(text).unwrap().resolved(&many()).describe(), expected);

@@ -30,6 +30,29 @@ impl Dealer<'_> {
         self.seed.rng(Purpose::Split, self.draw, item)
     }
 
+    /// What to say when the share that a part of `dealt` got is two points of a hundred, and more than a clip, off the one
+    /// asked for.
+    pub(super) fn remark(&self, dealt: &[usize]) -> Option<String> {
+        let clips = dealt.len() as f64;
+        let count = |part: usize| dealt.iter().filter(|&&p| p == part).count();
+        let wanted = self.shares.iter().enumerate().filter(|(_, share)| **share > 0.0);
+        let (asked, got): (Vec<f64>, Vec<usize>) = wanted.map(|(part, share)| (*share, count(part))).unzip();
+        let off =
+            |(share, got): (&f64, &usize)| (*got as f64 - share * clips).abs() > (0.02 * clips).max(1.0);
+        if !asked.iter().zip(&got).any(off) {
+            return None;
+        }
+        let percent = |share: f64| format!("{:.0}", 100.0 * share);
+        let join = |texts: Vec<String>| texts.join("/");
+        Some(format!(
+            "of the {clips} clips that are divided {} % were asked for, and {} % ({}) came out, as few clips of a label \
+             and whole groups cannot be divided more finely",
+            join(asked.iter().map(|&share| percent(share)).collect()),
+            join(got.iter().map(|&got| percent(got as f64 / clips)).collect()),
+            join(got.iter().map(usize::to_string).collect()),
+        ))
+    }
+
     /// Plainly shuffles the clips; every part but the first gets its share, rounded.
     pub(super) fn shuffled(&self, clips: &[usize]) -> Vec<usize> {
         let mut order: Vec<usize> = (0..clips.len()).collect();

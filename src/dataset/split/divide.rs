@@ -7,6 +7,9 @@ use super::{Fractions, SplitConfig, TestClips};
 use crate::dataset::{Entry, Error, Filter, Manifest, Split};
 use crate::seed::Seed;
 
+/// The part of each clip, and [`Dealer::remark`].
+pub(super) type Parts = (Vec<Option<Split>>, Option<String>);
+
 impl SplitConfig {
     /// Splits the clips of `manifest`.
     ///
@@ -19,7 +22,7 @@ impl SplitConfig {
         self.validate()?;
         let entries = &manifest.entries;
         let order = sorted(entries);
-        let parts = match &self.resolved(manifest) {
+        let (parts, remark) = match &self.resolved(manifest) {
             Self::Official { train_folds, valid_folds, test_folds, valid } => {
                 by_fold(entries, &order, [train_folds, valid_folds, test_folds], *valid, seed)?
             }
@@ -27,7 +30,7 @@ impl SplitConfig {
                 folds.from.check(entries, "split.from")?;
                 folds.parts(entries, &order, seed)?
             }
-            Self::Manifest { .. } => entries.iter().map(|entry| entry.split).collect(),
+            Self::Manifest { .. } => (entries.iter().map(|entry| entry.split).collect(), None),
             Self::Grouped(f) => f.parts(entries, &order, seed, |dealer, clips| dealer.grouped(clips))?,
             Self::Stratified(f) => {
                 f.parts(entries, &order, seed, |dealer, clips| dealer.stratified(clips))?
@@ -37,6 +40,7 @@ impl SplitConfig {
         let mut splits = Splits::new(&order, &parts);
         self.check_parts(manifest, &splits)?;
         self.check_groups(entries, &mut splits)?;
+        splits.warnings.extend(remark);
         splits.warnings.extend(self.passed_over(entries));
         splits.warn_of_absences(manifest);
         Ok(splits)
@@ -156,7 +160,7 @@ impl Fractions {
         order: &[usize],
         seed: Seed,
         deal: impl Fn(&Dealer, &[usize]) -> Vec<usize>,
-    ) -> Result<Vec<Option<Split>>, Error> {
+    ) -> Result<Parts, Error> {
         self.from.check(entries, "split.from")?;
         let mut parts = vec![None; entries.len()];
         let is_kept = |i: usize| self.test == TestClips::Manifest && entries[i].split == Some(Split::Test);
@@ -166,8 +170,9 @@ impl Fractions {
         others.iter().for_each(|&i| parts[i] = Some(Split::Train));
         let dealer = Dealer { entries, shares: &self.shares(), first_trains: true, seed, draw: 0 };
         let dealt = deal(&dealer, &clips);
+        let remark = dealer.remark(&dealt);
         clips.iter().zip(dealt).for_each(|(&i, part)| parts[i] = Some(Split::ALL[part]));
-        Ok(parts)
+        Ok((parts, remark))
     }
 }
 
@@ -266,7 +271,12 @@ mod tests {
         assert!(splits.train.len() >= 100);
         assert_eq!(
             splits.warnings,
-            ["no valid clip of the class class0", "no test clip of the class class0"]
+            [
+                "of the 200 clips that are divided 70/15/15 % were asked for, and 85/8/8 % (170/15/15) came out, as few \
+                 clips of a label and whole groups cannot be divided more finely",
+                "no valid clip of the class class0",
+                "no test clip of the class class0"
+            ]
         );
     }
 

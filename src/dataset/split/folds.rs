@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Folds;
 use super::deal::Dealer;
-use super::divide::pool;
+use super::divide::{Parts, pool};
 use super::splits::sorted;
 use crate::dataset::{Entry, Error, Filter, Manifest, Split};
 use crate::seed::Seed;
@@ -54,12 +54,7 @@ fn fold_of_each(
 
 impl Folds {
     /// The part of each clip.
-    pub(super) fn parts(
-        &self,
-        entries: &[Entry],
-        order: &[usize],
-        seed: Seed,
-    ) -> Result<Vec<Option<Split>>, Error> {
+    pub(super) fn parts(&self, entries: &[Entry], order: &[usize], seed: Seed) -> Result<Parts, Error> {
         let (folds, others) = fold_of_each(entries, order, self.k, &self.from, seed)?;
         let mut parts = vec![None; entries.len()];
         others.iter().for_each(|&i| parts[i] = Some(Split::Train));
@@ -67,8 +62,8 @@ impl Folds {
         order.iter().filter(|&&i| folds[i] == test).for_each(|&i| parts[i] = Some(Split::Test));
         let rest: Vec<usize> =
             order.iter().copied().filter(|&i| folds[i].is_some() && folds[i] != test).collect();
-        hold_out(entries, &rest, self.valid, seed, &mut parts);
-        Ok(parts)
+        let remark = hold_out(entries, &rest, self.valid, seed, &mut parts);
+        Ok((parts, remark))
     }
 }
 
@@ -79,7 +74,7 @@ pub(super) fn by_fold(
     named: [&[u32]; 3],
     valid: Option<f64>,
     seed: Seed,
-) -> Result<Vec<Option<Split>>, Error> {
+) -> Result<Parts, Error> {
     let existing: BTreeSet<u32> = entries.iter().filter_map(|entry| entry.fold).collect();
     if existing.is_empty() {
         return Err(Error::Split(
@@ -104,19 +99,27 @@ pub(super) fn by_fold(
     }
     let mut parts: Vec<Option<Split>> =
         entries.iter().map(|entry| part_of.get(&entry.fold?).copied()).collect();
-    if let Some(valid) = valid {
+    let remark = valid.and_then(|valid| {
         let train: Vec<usize> = order.iter().copied().filter(|&i| parts[i] == Some(Split::Train)).collect();
-        hold_out(entries, &train, valid, seed, &mut parts);
-    }
-    Ok(parts)
+        hold_out(entries, &train, valid, seed, &mut parts)
+    });
+    Ok((parts, remark))
 }
 
-/// Divides `clips` into train and, a share of `valid`, valid: in whole groups and stratified.
-fn hold_out(entries: &[Entry], clips: &[usize], valid: f64, seed: Seed, parts: &mut [Option<Split>]) {
+/// Divides `clips` into train and, a share of `valid`, valid: in whole groups and stratified. Gives [`Dealer::remark`].
+fn hold_out(
+    entries: &[Entry],
+    clips: &[usize],
+    valid: f64,
+    seed: Seed,
+    parts: &mut [Option<Split>],
+) -> Option<String> {
     let shares = [1.0 - valid, valid];
     let dealer = Dealer { entries, shares: &shares, first_trains: true, seed, draw: 1 };
     let dealt = dealer.grouped(clips);
+    let remark = dealer.remark(&dealt);
     clips.iter().zip(dealt).for_each(|(&i, part)| parts[i] = Some(Split::ALL[part]));
+    remark
 }
 
 #[cfg(test)]
