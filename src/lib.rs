@@ -4,7 +4,7 @@
 //! (`tests/integration/architecture.rs` checks it):
 //!
 //! ```text
-//! files, text, archive, config, seed, metrics, decision
+//! files, text, tables, archive, config, seed, metrics, decision
 //!    ↓
 //!  audio → features → dataset → models → training → evaluation → bundle → serve → cli
 //! ```
@@ -35,5 +35,6 @@ pub mod metrics;
 pub mod models;
 pub mod seed;
 pub mod serve;
+pub mod tables;
 pub mod text;
 pub mod training;

@@ -1,4 +1,6 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::tables::Mistake;
 
 /// Why labelled sounds cannot be used. Every message names the file or the clip.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +56,12 @@ pub enum Error {
         /// The first file looked for.
         first: PathBuf,
     },
-    /// A folder that mixtures are to be written to is taken.
+    /// A folder lacks what is asked for, or is taken by something else.
     #[error("{}: {reason}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What is in it, and what to do.
+        /// What is in it or not, and what to do.
         reason: String,
     },
     /// A split is impossible or leaks.
@@ -94,6 +96,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Names the file of a mistake in a table.
+    pub(super) fn table(path: &Path) -> impl Fn(Mistake) -> Self {
+        move |Mistake { line, reason }| Self::Line { path: path.to_owned(), line, reason }
+    }
+
     /// Turns an I/O error into one that names its file and what was tried.
     pub fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

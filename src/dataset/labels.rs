@@ -58,6 +58,22 @@ impl Labels {
     }
 }
 
+/// The labels of one clip in a table: one, or several joined by commas.
+///
+/// # Errors
+///
+/// One sentence when a label is empty or named twice.
+pub(super) fn labels_of_clip(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(format!("the label `{text}` is empty or has an empty part"));
+    }
+    match (1..names.len()).find(|&at| names[..at].contains(&names[at])) {
+        Some(at) => Err(format!("`{text}` names the label `{}` twice; remove one", names[at])),
+        None => Ok(names),
+    }
+}
+
 fn is_similar(a: &str, b: &str, one_is_rare: bool) -> bool {
     let plain = |name: &str| -> Vec<char> {
         name.to_lowercase().chars().filter(|c| !c.is_whitespace() && !matches!(c, '_' | '-')).collect()

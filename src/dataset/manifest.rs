@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::labels::labels_of_clip;
 use super::mix::Mixture;
 use super::{Error, Labels};
 use crate::files::{parent, write_file};
+use crate::tables::{Record, Table};
 
 /// A part of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -125,10 +127,9 @@ impl Manifest {
     /// empty path or label, a word that is no number or split, a clip that is listed twice.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-        let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
         let line = |line: u64, reason: String| Error::Line { path: path.to_owned(), line, reason };
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
-        let header = reader.headers().map_err(|e| line(1, e.to_string()))?.clone();
+        let table = Table::new(&bytes).map_err(Error::table(path))?;
+        let header = table.header().clone();
         let column = |names: &[&str]| header.iter().position(|h| names.contains(&h));
         let required = |names: &[&str]| {
             column(names).ok_or_else(|| {
@@ -144,11 +145,9 @@ impl Manifest {
 
         let mut entries = Vec::new();
         let mut seen = HashMap::new();
-        for record in reader.records() {
-            let record =
-                record.map_err(|e| line(e.position().map_or(0, csv::Position::line), e.to_string()))?;
-            let number = record.position().map_or(0, csv::Position::line);
-            let entry = parse(&header, &record).map_err(|reason| line(number, reason))?;
+        for record in table.records() {
+            let Record { line: number, values } = record.map_err(Error::table(path))?;
+            let entry = parse(&header, &values).map_err(|reason| line(number, reason))?;
             let key = (entry.path.clone(), entry.start.map(f64::to_bits));
             if let Some(first) = seen.insert(key, number) {
                 let name = entry.path.display();
@@ -282,10 +281,7 @@ fn parse(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Entry
             "path" if value.is_empty() => return Err("the path is empty".to_owned()),
             "path" => entry.path = PathBuf::from(value),
             "labels" | "label" => {
-                entry.labels = value.split(',').map(|label| label.trim().to_owned()).collect();
-                if entry.labels.iter().any(String::is_empty) {
-                    return Err(format!("the label `{value}` is empty or has an empty part"));
-                }
+                entry.labels = labels_of_clip(value).map_err(|reason| format!("{name}: {reason}"))?;
             }
             _ if value.is_empty() => {}
             "split" => {
@@ -345,6 +341,13 @@ mod tests {
             ("path,labels\na.wav,dog\n,dog\n", 3, "the path is empty"),
             ("path,labels\na.wav,\n", 2, "the label"),
             ("path,labels\na.wav,\"dog,,cat\"\n", 2, "empty part"),
+            (
+                "path,label\r\na.wav,dog\r\nb.wav,\"dog, cat,dog\"\r\n",
+                3,
+                "label: `dog, cat,dog` names the label `dog` twice",
+            ),
+            ("path,labels\r\n\"a\r\nb.wav\",dog\r\n\r\n,dog\r\n", 5, "the path is empty"),
+            ("path,labels\r\na.wav,dog\r\na.wav,cat\r\n", 3, "already listed in line 2"),
             ("path,label,labels\na.wav,dog,dog\n", 1, "`labels` is there twice"),
             ("path,labels,split\na.wav,dog,val\n", 2, "use train, valid or test"),
             ("path,labels,fold\na.wav,dog,one\n", 2, "fold is `one`"),

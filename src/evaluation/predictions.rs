@@ -6,6 +6,7 @@ use super::Error;
 use crate::decision::DecisionConfig;
 use crate::files::write_file;
 use crate::metrics::Confusion;
+use crate::tables::{Mistake, Record, Table};
 
 /// Columns before those of the labels.
 const COLUMNS: [&str; 5] = ["path", "true", "predicted", "score", "indeterminate"];
@@ -118,18 +119,17 @@ impl Predictions {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let line = |line: u64, reason: String| Error::Line { path: path.to_owned(), line, reason };
-        let at = |e: csv::Error| line(e.position().map_or(1, csv::Position::line), e.to_string());
-        let mut reader = csv::Reader::from_reader(bytes.as_slice());
-        let header = reader.headers().map_err(at)?.clone();
+        let at = |Mistake { line: number, reason }| line(number, reason);
+        let table = Table::untrimmed(&bytes).map_err(at)?;
+        let header = table.header().clone();
         if !header.iter().take(COLUMNS.len()).eq(COLUMNS) || header.len() == COLUMNS.len() {
             let expected = COLUMNS.join(",");
             return Err(line(1, format!("the header must be {expected} and one column for each label")));
         }
         let mut predictions =
             Self { labels: header.iter().skip(COLUMNS.len()).map(str::to_owned).collect(), rows: Vec::new() };
-        for record in reader.records() {
-            let record = record.map_err(at)?;
-            let number = record.position().map_or(0, csv::Position::line);
+        for record in table.records() {
+            let Record { line: number, values: record } = record.map_err(at)?;
             let scores: Vec<f32> = record
                 .iter()
                 .skip(COLUMNS.len())

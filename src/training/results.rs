@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::files::write_file;
+use crate::tables::{Mistake, Record, Table};
 
 /// What one epoch gave.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -67,12 +68,14 @@ pub fn write(path: &Path, rows: &[EpochRow]) -> Result<(), ResultsError> {
 /// Reads what [`write()`] wrote; an empty file has no rows, further columns are ignored.
 pub fn read(path: &Path) -> Result<Vec<EpochRow>, ResultsError> {
     let bytes = std::fs::read(path).map_err(|source| ResultsError::Io { path: path.to_owned(), source })?;
-    csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .from_reader(bytes.as_slice())
-        .deserialize()
-        .collect::<Result<_, _>>()
-        .map_err(|e| ResultsError::Parse { path: path.to_owned(), message: e.to_string() })
+    let bad = |mistake: Mistake| ResultsError::Parse { path: path.to_owned(), message: mistake.to_string() };
+    let table = Table::new(&bytes).map_err(bad)?;
+    let header = table.header().clone();
+    let row = |record: Result<Record, Mistake>| {
+        let Record { line, values } = record?;
+        values.deserialize(Some(&header)).map_err(|error| Mistake { line, reason: error.to_string() })
+    };
+    table.records().map(|record| row(record).map_err(bad)).collect()
 }
 
 #[cfg(test)]
@@ -124,7 +127,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap() + "two,1,1,1,1,1,1,1\n";
         std::fs::write(&path, text).unwrap();
         let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains("results.csv") && error.contains("line: 3"), "{error}");
+        assert!(error.contains("results.csv") && error.contains("line 3: "), "{error}");
     }
 
     #[test]

@@ -125,7 +125,11 @@ fn read_data(
             let mixer = Mixer::new(path, &mix, Seed(recipe.seed), &progress, stop)?;
             return Ok((mixer.manifest()?, mixer.warnings()));
         }
-        Some(source) if path.is_dir() => prepare::prepare(source, path)?.manifest,
+        Some(source) if path.is_dir() => {
+            let found = prepare::prepare(source, path)?;
+            let warnings = found.warnings();
+            return Ok((found.manifest, warnings));
+        }
         _ => Manifest::read(path)?,
     };
     Ok((manifest, Vec::new()))

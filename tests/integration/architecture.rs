@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module may use what stands before it.
-const LINE: [&str; 16] = [
+const LINE: [&str; 17] = [
     "files",
     "text",
+    "tables",
     "archive",
     "config",
     "seed",
@@ -24,8 +25,10 @@ const LINE: [&str; 16] = [
 ];
 
 /// Modules that work on plain numbers and bytes: no tensors.
-const WITHOUT_BURN: [&str; 10] =
-    ["files", "text", "archive", "config", "seed", "metrics", "decision", "audio", "features", "dataset"];
+const WITHOUT_BURN: [&str; 11] = [
+    "files", "text", "tables", "archive", "config", "seed", "metrics", "decision", "audio", "features",
+    "dataset",
+];
 
 /// Every source file with the name of the top-level module it belongs to.
 fn sources() -> Vec<(String, PathBuf, String)> {

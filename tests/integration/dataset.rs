@@ -143,6 +143,17 @@ fn a_table_with_other_columns_and_separators_is_read_as_told() {
         ("path,labels,k\na.wav,x,one\n", ["--fold-column", "k"], "line 2: k is `one`"),
         ("path,labels,k\na.wav,x,dev\n", ["--split-column", "k"], "line 2: the part is `dev`"),
         ("path,labels\ngone.wav,x\n", ["--path-column", "path"], "not one of them is there"),
+        ("path,labels\n", ["--path-column", "path"], "bad.csv: it lists no clips"),
+        (
+            "path,labels\r\na.wav,\"x,x\"\r\n",
+            ["--path-column", "path"],
+            "line 2: labels: `x,x` names the label `x` twice",
+        ),
+        (
+            "path;labels\r\na.wav;x\r\n\r\nb.wav;\r\n",
+            ["--path-column", "path"],
+            "line 4: the column `labels` is empty",
+        ),
     ] {
         fs::write(folder.path().join("bad.csv"), text).unwrap();
         let output = oido()
@@ -168,6 +179,31 @@ fn a_folder_of_another_layout_is_refused_with_what_was_looked_for() {
         let (code, _, stderr) = run(folder.path(), ["prepare", source, "empty"]);
         assert!(code == 2 && stderr.contains(expected), "{source}: {stderr}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is written");
+    }
+}
+
+#[test]
+fn folds_that_the_data_set_does_not_have_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (source, table, rows, expected) in [
+        (
+            "esc50",
+            "meta/esc50.csv",
+            "filename,fold,target,category,esc10,src_file,take\r\na.wav,5,0,dog,True,7,A\r\nb.wav,99,0,dog,True,8,A\r\n",
+            "esc50.csv, line 3: fold is 99, and the data set has the folds 1 to 5",
+        ),
+        (
+            "urbansound8k",
+            "metadata/UrbanSound8K.csv",
+            "slice_file_name,fsID,start,end,salience,fold,classID,class\na.wav,7,0,4,1,10,0,dog\nb.wav,8,0,4,1,0,0,dog\n",
+            "UrbanSound8K.csv, line 3: fold is 0, and the data set has the folds 1 to 10",
+        ),
+    ] {
+        let path = folder.path().join(table);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, rows).unwrap();
+        let (code, _, stderr) = run(folder.path(), ["prepare", source, "."]);
+        assert!(code == 2 && stderr.contains(expected), "{stderr}");
     }
 }
 

@@ -144,6 +144,35 @@ fn the_layout_of_the_competition_gives_the_same_clips_without_the_test_part() {
 }
 
 #[test]
+fn subsets_that_were_not_fetched_are_told_and_those_that_are_incomplete_are_listed() {
+    let folder = Folder::zenodo();
+    let (noisy, test) = ("FSDKaggle2019.audio_train_noisy", "FSDKaggle2019.audio_test");
+    fs::remove_dir_all(folder.path(noisy)).unwrap();
+    fs::remove_dir_all(folder.path(test)).unwrap();
+    let (manifest, said) = folder.prepare(&["--no-check"]);
+    assert!(manifest.entries.len() == 145 && manifest.entries.iter().all(|e| e.extra["subset"] == "curated"));
+    for (subset, missing) in [("noisy", noisy), ("test", test)] {
+        let told = format!(
+            "the subset {subset} is not there, as {missing} is missing; `oido fetch fsdkaggle2019 --subset {subset}`"
+        );
+        assert_eq!(said.matches(&told).count(), 1, "{said}");
+    }
+    let (_, said) = folder.prepare(&["--no-check", "--subset", "curated"]);
+    assert!(!said.contains("is not there"), "{said}");
+
+    let fails = |args: &[&str], expected: i32, reason: &str| {
+        let (code, said) = folder.run(&[&["prepare", "fsdkaggle2019", ".", "--no-check"], args].concat());
+        assert!(code == expected && said.contains(reason), "{code}: {said}");
+    };
+    fails(&["--subset", "curated,noisy"], 2, "the subset noisy is not there");
+    fs::create_dir(folder.path(noisy)).unwrap();
+    fails(&[], 3, "20 clips are left out");
+    fs::remove_dir_all(folder.path("FSDKaggle2019.audio_train_curated")).unwrap();
+    fs::remove_dir(folder.path(noisy)).unwrap();
+    fails(&[], 2, "the subset curated is not there");
+}
+
+#[test]
 fn labels_that_are_not_those_of_a_submission_are_refused() {
     let folder = Folder::kaggle();
     let fails = |expected: &str| {
@@ -198,7 +227,13 @@ fn a_recipe_says_how_the_study_divided_its_clips() {
     // of some labels there are two clips here).
     says(
         "",
-        "stratified 60/40 % of subset curated, all else trains, test as in the manifest; 80 classes, 94 train, 71 valid, 20 test",
+        "stratified, 60/40 % asked for of subset curated, all else trains, test as in the manifest; 80 classes, 94 train, 71 valid, 20 test",
+    );
+    // What the clips allowed, and which clips are not there, stands beside it.
+    says("", "of the 145 clips that are divided 60/40 % were asked for, and 51/49 % (74/71) came out");
+    says(
+        "",
+        "6 clips that the data set's authors declare unusable are left out: FSDKaggle2019.audio_train_curated/1d44b0bd.wav",
     );
     // The subset that is chosen here holds none of the labels that only others have.
     says(
@@ -219,4 +254,77 @@ fn folds_are_written_for_people_who_want_them() {
     assert_ne!(again, manifest);
     let (code, said) = folder.run(&["prepare", "fsdkaggle2019", ".", "--folds", "1"]);
     assert!(code == 2 && said.contains("--folds"), "{said}");
+}
+
+const TINY: &str = r#"
+name = "tiny"
+[data]
+source = "fsdkaggle2019"
+[split]
+protocol = "stratified"
+valid = 0.4
+test = "manifest"
+allow_leak = true
+[audio]
+sample_rate = 8000
+clip_seconds = 0.5
+[features]
+n_fft = 256
+win_length = 256
+hop_length = 128
+n_mels = 16
+[model]
+name = "cnn"
+dense = 8
+[training]
+epochs = 1
+"#;
+
+#[test]
+fn a_run_on_the_folder_tells_what_it_leaves_out_and_keeps_every_label_as_it_is() {
+    let folder = Folder::zenodo();
+    folder.write("tiny.toml", TINY);
+    fs::remove_file(folder.path("FSDKaggle2019.audio_train_noisy/00116cd2.wav")).unwrap();
+    // The report is of clips with one label, so far; the run is complete without it.
+    let (_, said) = folder.run(&["train", "tiny.toml", "--data", ".", "--out", "run"]);
+    let info: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path("run/run.json")).expect(&said)).unwrap();
+    let warnings = info["warnings"].to_string();
+    for told in [
+        "6 clips that the data set's authors declare unusable are left out: FSDKaggle2019.audio_train_curated/1d44b0bd.wav, ",
+        "1 listed clips are left out as they are missing or not usable; the first is \
+         FSDKaggle2019.audio_train_noisy/00116cd2.wav: the file is missing",
+    ] {
+        assert_eq!(
+            (warnings.matches(told).count(), said.matches(told).count()),
+            (1, 1),
+            "{told}: {warnings}: {said}"
+        );
+    }
+
+    let (code, said) = folder.run(&["bundle", "run", "--out", "tiny.tar.gz"]);
+    assert_eq!(code, 0, "{said}");
+    let predict = |format: &str| {
+        let clips = folder.path("FSDKaggle2019.audio_test/2d5dcc5d.wav");
+        let args = ["predict", "tiny.tar.gz", "--top-k", "99", "--format", format];
+        let output = oido().current_dir(folder.0.path()).args(args).arg(clips).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let csv = predict("csv");
+    let mut reader = csv::Reader::from_reader(csv.as_slice());
+    let header = reader.headers().unwrap().clone();
+    let row = reader.records().next().unwrap().unwrap();
+    let ranked = header.iter().zip(&row).filter(|(column, _)| column.starts_with("label_"));
+    let mut names: Vec<&str> = ranked.map(|(_, name)| name).collect();
+    names.sort_unstable();
+    assert_eq!(names, vocabulary());
+    let json: serde_json::Value = serde_json::from_slice(&predict("json")).unwrap();
+    let mut names: Vec<_> =
+        json["scores"].as_array().unwrap().iter().map(|score| score["label"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, vocabulary());
+    for name in ["Accelerating_and_revving_and_vroom", "Hi-hat", "Zipper_(clothing)"] {
+        assert!(names.contains(&name), "{name}");
+    }
 }

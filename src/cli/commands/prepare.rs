@@ -9,7 +9,9 @@ use super::mix::{self, MixArgs};
 use crate::cli::inputs_stay::refuse_to_replace;
 use crate::cli::progress::clip_bar;
 use crate::cli::{Exit, Output};
-use crate::dataset::prepare::{Found, Source, TableConfig, prepare, prepare_fsdkaggle2019, prepare_table};
+use crate::dataset::prepare::{
+    Found, FsdKaggle2019Config, Source, TableConfig, prepare, prepare_fsdkaggle2019, prepare_table,
+};
 use crate::dataset::synth::{CityConfig, write_city};
 use crate::dataset::{BadClip, Manifest, deal_folds};
 use crate::files::write_file;
@@ -47,6 +49,9 @@ pub enum SourceArgs {
         /// Where, and where to.
         #[command(flatten)]
         common: Common,
+        /// Only these subsets, separated by commas [default: all whose folders are there].
+        #[arg(long, value_delimiter = ',', value_parser = ["curated", "noisy", "test"])]
+        subset: Vec<String>,
         /// Keep the six curated clips that the data set's authors declare wrong or silent.
         #[arg(long)]
         keep_known_bad: bool,
@@ -129,8 +134,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         SourceArgs::UrbanSound8k(common) => layout(Source::UrbanSound8k, common, output),
         SourceArgs::Esc50 { common, esc10: false } => layout(Source::Esc50, common, output),
         SourceArgs::Esc50 { common, esc10: true } => layout(Source::Esc10, common, output),
-        SourceArgs::FsdKaggle2019 { common, keep_known_bad } => {
-            finish(prepare_fsdkaggle2019(&common.root, *keep_known_bad)?, common, output)
+        SourceArgs::FsdKaggle2019 { common, subset, keep_known_bad } => {
+            let config = FsdKaggle2019Config { subsets: subset.clone(), keep_known_bad: *keep_known_bad };
+            finish(prepare_fsdkaggle2019(&common.root, &config)?, common, output)
         }
         SourceArgs::Folders(common) => layout(Source::Folders, common, output),
         SourceArgs::Table(args) => {
@@ -159,6 +165,7 @@ fn finish(found: Found, common: &Common, output: &Output) -> anyhow::Result<Exit
     if common.folds.is_some() && found.manifest.entries.iter().any(|entry| entry.fold.is_some()) {
         bail!("--folds: the data set has folds of its own, which others report on; leave --folds away");
     }
+    found.remarks.iter().for_each(|remark| output.warn(remark));
     if !found.excluded.is_empty() {
         let clips = lines(&found.excluded);
         output.warn(&format!("left out, as the data set's authors declare them unusable:{clips}"));

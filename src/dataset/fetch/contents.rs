@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::tables::Table;
+
 use super::Contents;
 
 /// Counts recordings and rows of tables in `folder`; says what is wrong.
@@ -14,7 +16,7 @@ pub(super) fn check(folder: &Path, contents: &Contents) -> Result<(), String> {
         return Err(format!("holds {clips} {ending} files where there must be {expected}"));
     }
     for (table, expected) in contents.tables {
-        let rows = rows(&folder.join(table)).map_err(|e| format!("{table} in it cannot be read: {e}"))?;
+        let rows = rows(&folder.join(table)).map_err(|why| format!("{table} in it cannot be read: {why}"))?;
         if rows != *expected {
             return Err(format!("{table} in it has {rows} rows where there must be {expected}"));
         }
@@ -39,12 +41,11 @@ fn count(folder: &Path, ending: &str) -> io::Result<usize> {
 }
 
 /// Rows of a table after its header.
-fn rows(path: &Path) -> Result<usize, csv::Error> {
-    let mut reader = csv::Reader::from_path(path)?;
-    let mut row = csv::ByteRecord::new();
-    let mut rows = 0;
-    while reader.read_byte_record(&mut row)? {
-        rows += 1;
-    }
-    Ok(rows)
+fn rows(path: &Path) -> Result<usize, String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let table = Table::new(&bytes).map_err(|mistake| mistake.to_string())?;
+    table
+        .records()
+        .try_fold(0, |rows, record| record.map(|_| rows + 1))
+        .map_err(|mistake| mistake.to_string())
 }

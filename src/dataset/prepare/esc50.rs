@@ -7,6 +7,7 @@ use std::path::Path;
 use super::metadata::{Metadata, Row};
 use super::{Entry, Error, Source};
 
+const FOLDS: u32 = 5;
 const TABLE: &str = "meta/esc50.csv";
 
 /// The clips of ESC-50, or those of [`Source::Esc10`].
@@ -18,7 +19,7 @@ pub(super) fn entries(root: &Path, source: Source) -> Result<Vec<Entry>, Error> 
         Ok(Entry {
             path: format!("audio/{}", row.text(file)?).into(),
             labels: vec![row.text(category)?.to_owned()],
-            fold: Some(row.number(fold)?),
+            fold: Some(row.fold(fold, FOLDS)?),
             group: Some(row.text(clip)?.to_owned()),
             extra: [("esc10", esc10), ("take", take)]
                 .map(|(name, column)| (name.to_owned(), row.get(column).to_owned()))

@@ -27,18 +27,32 @@ const KNOWN_BAD: [(&str, &str); 6] = [
 /// A set of clips: its name, its table and its folder.
 type Subset = (&'static str, &'static str, &'static str);
 
-/// The subsets of a layout, curated first, and its list of labels.
-const LAYOUTS: [([Subset; 3], &str); 2] = [
-    (
-        [
+/// The data set as one publisher lays it out.
+struct Layout {
+    /// Curated first.
+    subsets: [Subset; 3],
+    /// The list of labels.
+    vocabulary: &'static str,
+    /// How to get the subset of that name.
+    source: fn(&str) -> String,
+}
+
+const LAYOUTS: [Layout; 2] = [
+    Layout {
+        subsets: [
             ("curated", "train_curated.csv", "train_curated"),
             ("noisy", "train_noisy.csv", "train_noisy"),
             ("test", "test_post_competition.csv", "test"),
         ],
-        "sample_submission.csv",
-    ),
-    (
-        [
+        vocabulary: "sample_submission.csv",
+        source: |_| {
+            "it is on Kaggle's page of the competition, and the labels of the test clips are in Zenodo's record \
+             3612637"
+                .to_owned()
+        },
+    },
+    Layout {
+        subsets: [
             (
                 "curated",
                 "FSDKaggle2019.meta/train_curated_post_competition.csv",
@@ -51,22 +65,32 @@ const LAYOUTS: [([Subset; 3], &str); 2] = [
             ),
             ("test", "FSDKaggle2019.meta/test_post_competition.csv", "FSDKaggle2019.audio_test"),
         ],
-        "FSDKaggle2019.meta/vocabulary.csv",
-    ),
+        vocabulary: "FSDKaggle2019.meta/vocabulary.csv",
+        source: |subset| format!("`oido fetch fsdkaggle2019 --subset {subset}` gets it"),
+    },
 ];
 
-/// Reads FSDKaggle2019 under `root`; decodes nothing. Six curated clips that its authors declare unusable are left
-/// out ([`Found::excluded`]) unless `keep_known_bad`.
+/// What of FSDKaggle2019 is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FsdKaggle2019Config {
+    /// Subsets by name: curated, noisy, test. Default none: all whose folders are there.
+    pub subsets: Vec<String>,
+    /// Keep the six curated clips that the data set's authors declare unusable. Default no.
+    pub keep_known_bad: bool,
+}
+
+/// Reads FSDKaggle2019 under `root`; decodes nothing. Of a subset that is not there [`Found::remarks`] says so; six
+/// curated clips that its authors declare unusable are left out ([`Found::excluded`]).
 ///
 /// # Errors
 ///
-/// Those of [`prepare`](super::prepare); also when the labels of the clips, sorted, are not those of
-/// `sample_submission.csv` (Zenodo: `vocabulary.csv`) in its order, for a network's scores would stand in the wrong
-/// columns then.
-pub fn prepare_fsdkaggle2019(root: &Path, keep_known_bad: bool) -> Result<Found, Error> {
-    let there =
-        LAYOUTS.iter().find(|(subsets, _)| subsets.iter().any(|(_, table, _)| root.join(table).is_file()));
-    let Some((subsets, vocabulary)) = there else {
+/// Those of [`prepare`](super::prepare); also when a subset is asked for that is not there, and when the labels of the
+/// clips, sorted, are not those of `sample_submission.csv` (Zenodo: `vocabulary.csv`) in its order, for a network's
+/// scores would stand in the wrong columns then.
+pub fn prepare_fsdkaggle2019(root: &Path, config: &FsdKaggle2019Config) -> Result<Found, Error> {
+    let is_laid_out =
+        |layout: &&Layout| layout.subsets.iter().any(|(_, table, _)| root.join(table).is_file());
+    let Some(layout) = LAYOUTS.iter().find(is_laid_out) else {
         return Err(Error::Layout {
             path: root.to_owned(),
             source_name: Source::Fsdkaggle2019,
@@ -75,19 +99,53 @@ pub fn prepare_fsdkaggle2019(root: &Path, keep_known_bad: bool) -> Result<Found,
                 .to_owned(),
         });
     };
-    let vocabulary = Some(root.join(vocabulary)).filter(|path| path.is_file());
+    let vocabulary = Some(root.join(layout.vocabulary)).filter(|path| path.is_file());
     let vocabulary = vocabulary.map(|path| Vocabulary::read(&path)).transpose()?;
-    let mut listing = Listing::default();
-    for subset in subsets.iter().filter(|(_, table, _)| root.join(table).is_file()) {
-        listing.entries.extend(entries(root, *subset, vocabulary.as_ref())?);
-    }
+    let mut listing = layout.listing(root, &config.subsets, vocabulary.as_ref())?;
     if let Some(vocabulary) = vocabulary {
         vocabulary.check_complete(&listing.entries)?;
     }
-    if !keep_known_bad {
+    if !config.keep_known_bad {
         leave_out_known_bad(&mut listing);
     }
     found(root, root, listing)
+}
+
+impl Layout {
+    /// The clips of the subsets that are asked for, or of all that are there.
+    fn listing(
+        &self,
+        root: &Path,
+        asked: &[String],
+        vocabulary: Option<&Vocabulary>,
+    ) -> Result<Listing, Error> {
+        let refuse = |reason: String| Err(Error::Folder { path: root.to_owned(), reason });
+        if let Some(name) = asked.iter().find(|name| !self.subsets.iter().any(|(known, ..)| known == name)) {
+            return refuse(format!("there is no subset {name}; ask for curated, noisy or test"));
+        }
+        let is_asked = |name: &str| asked.iter().any(|asked| asked == name);
+        let mut listing = Listing::default();
+        let mut is_there = false;
+        for subset @ (name, table, folder) in self.subsets {
+            let lacking = [(folder, root.join(folder).is_dir()), (table, root.join(table).is_file())];
+            match lacking.into_iter().find(|(_, there)| !there) {
+                _ if !asked.is_empty() && !is_asked(name) => {}
+                None => {
+                    listing.entries.extend(entries(root, subset, vocabulary)?);
+                    is_there = true;
+                }
+                Some((lacking, _)) => {
+                    let how = (self.source)(name);
+                    let reason = format!("the subset {name} is not there, as {lacking} is missing; {how}");
+                    if is_asked(name) {
+                        return refuse(reason);
+                    }
+                    listing.remarks.push(reason);
+                }
+            }
+        }
+        if is_there { Ok(listing) } else { refuse(listing.remarks.join("; ")) }
+    }
 }
 
 fn entries(
@@ -103,10 +161,8 @@ fn entries(
         Some(row.get(column?)).filter(|value| !value.is_empty()).map(str::to_owned)
     };
     let entry = |row: Row| {
-        let names: Vec<String> = row.text(labels)?.split(',').map(|label| label.trim().to_owned()).collect();
-        if let Some(name) =
-            names.iter().find(|name| name.is_empty() || vocabulary.is_some_and(|v| !v.has(name)))
-        {
+        let names = row.labels(labels)?;
+        if let Some(name) = names.iter().find(|name| vocabulary.is_some_and(|v| !v.has(name))) {
             return Err(row.error(format!("the label `{name}` is not one of the data set's; correct it")));
         }
         let group = sources.iter().find_map(|(site, column)| {
@@ -154,23 +210,22 @@ impl Vocabulary {
     /// Reads the header of `sample_submission.csv` or the rows of `vocabulary.csv`, which has none.
     fn read(path: &Path) -> Result<Self, Error> {
         let table = Metadata::read(path)?;
-        let mut header = table.header().map(str::to_owned);
-        let is_submission = header.next().as_deref() == Some("fname");
-        let names: Vec<String> = if is_submission {
+        let mut header = table.header().map(|name| (1, name.to_owned()));
+        let is_submission = header.next().is_some_and(|(_, name)| name == "fname");
+        let names: Vec<(u64, String)> = if is_submission {
             header.collect()
         } else {
-            header.take(1).chain(table.rows().map(|row| row.get(1).to_owned())).collect()
+            header.take(1).chain(table.rows().map(|row| (row.line(), row.get(1).to_owned()))).collect()
         };
-        if let Some(at) = (1..names.len()).find(|&at| names[at - 1] >= names[at]) {
-            let (before, after) = (&names[at - 1], &names[at]);
+        if let Some(at) = (1..names.len()).find(|&at| names[at - 1].1 >= names[at].1) {
+            let ((_, before), (line, after)) = (&names[at - 1], &names[at]);
             let reason = format!(
                 "`{before}` stands before `{after}`; the labels must be sorted, as the outputs of a network are, or \
                  scores would stand in the wrong columns"
             );
-            let line = if is_submission { 1 } else { at as u64 + 1 };
-            return Err(Error::Line { path: path.to_owned(), line, reason });
+            return Err(Error::Line { path: path.to_owned(), line: *line, reason });
         }
-        Ok(Self { path: path.to_owned(), names: names.into_iter().collect() })
+        Ok(Self { path: path.to_owned(), names: names.into_iter().map(|(_, name)| name).collect() })
     }
 
     fn has(&self, name: &str) -> bool {

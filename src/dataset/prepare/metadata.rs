@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::{Error, Source};
+use crate::dataset::labels::labels_of_clip;
+use crate::tables::{Record, Table};
 
 /// A table with a header; values are trimmed.
 pub(super) struct Metadata {
     path: PathBuf,
     header: csv::StringRecord,
-    records: Vec<csv::StringRecord>,
+    records: Vec<Record>,
 }
 
 impl Metadata {
@@ -22,20 +24,12 @@ impl Metadata {
         Err(Error::Layout { path: root.to_owned(), source_name: source, reason })
     }
 
-    /// Reads a table separated by commas, semicolons or tabs, whichever the header has most of. A byte order mark
-    /// and Windows line ends are accepted.
+    /// Reads a table separated by commas, semicolons or tabs, whichever the header has most of.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-        let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
-        let bad = |error: csv::Error| Error::Line {
-            path: path.to_owned(),
-            line: error.position().map_or(1, csv::Position::line),
-            reason: error.to_string(),
-        };
-        let mut reader =
-            csv::ReaderBuilder::new().delimiter(separator(text)).trim(csv::Trim::All).from_reader(text);
-        let header = reader.headers().map_err(bad)?.clone();
-        let records = reader.records().collect::<Result<_, _>>().map_err(bad)?;
+        let table = Table::with_any_separator(&bytes).map_err(Error::table(path))?;
+        let header = table.header().clone();
+        let records = table.records().collect::<Result<_, _>>().map_err(Error::table(path))?;
         Ok(Self { path: path.to_owned(), header, records })
     }
 
@@ -77,13 +71,13 @@ impl Metadata {
 #[derive(Clone, Copy)]
 pub(super) struct Row<'a> {
     table: &'a Metadata,
-    record: &'a csv::StringRecord,
+    record: &'a Record,
 }
 
 impl<'a> Row<'a> {
     /// The value in `column`, possibly empty.
     pub(super) fn get(&self, column: usize) -> &'a str {
-        self.record.get(column).unwrap_or("")
+        self.record.values.get(column).unwrap_or("")
     }
 
     /// The value in `column`, which must not be empty.
@@ -103,49 +97,35 @@ impl<'a> Row<'a> {
             .map_err(|_| self.error(format!("{} is `{value}`, not a whole number", self.name(column))))
     }
 
+    /// The number in `column` of one of the data set's `folds` folds.
+    pub(super) fn fold(&self, column: usize, folds: u32) -> Result<u32, Error> {
+        let fold = self.number(column)?;
+        if (1..=folds).contains(&fold) {
+            return Ok(fold);
+        }
+        Err(self.error(format!(
+            "{} is {fold}, and the data set has the folds 1 to {folds}; correct it",
+            self.name(column)
+        )))
+    }
+
+    /// The labels in `column`: one, or several joined by commas.
+    pub(super) fn labels(&self, column: usize) -> Result<Vec<String>, Error> {
+        let named = |reason| self.error(format!("{}: {reason}", self.name(column)));
+        labels_of_clip(self.text(column)?).map_err(named)
+    }
+
+    /// Number of its line.
+    pub(super) fn line(&self) -> u64 {
+        self.record.line
+    }
+
     /// A mistake in this row.
     pub(super) fn error(&self, reason: String) -> Error {
-        let line = self.record.position().map_or(0, csv::Position::line);
-        Error::Line { path: self.table.path.clone(), line, reason }
+        Error::Line { path: self.table.path.clone(), line: self.record.line, reason }
     }
 
     fn name(&self, column: usize) -> &str {
         self.table.header.get(column).unwrap_or("")
-    }
-}
-
-fn separator(text: &[u8]) -> u8 {
-    let header = text.split(|&b| b == b'\n').next().unwrap_or(text);
-    let count = |separator: u8| {
-        let mut quoted = false;
-        let is_separator = |&&b: &&u8| {
-            quoted ^= b == b'"';
-            b == separator && !quoted
-        };
-        header.iter().filter(is_separator).count()
-    };
-    // Of equal counts the first: the comma.
-    [b',', b';', b'\t']
-        .into_iter()
-        .reduce(|best, next| if count(next) > count(best) { next } else { best })
-        .unwrap_or(b',')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_separator_is_found_outside_quotes() {
-        for (header, expected) in [
-            ("a,b,c\n1;2;3;4\n", b','),
-            ("a;b;c\r\n", b';'),
-            ("a\tb", b'\t'),
-            ("\"a;b;c\",d\n", b','),
-            ("single\n", b','),
-            ("", b','),
-        ] {
-            assert_eq!(separator(header.as_bytes()), expected, "{header:?}");
-        }
     }
 }

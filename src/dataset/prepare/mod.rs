@@ -22,7 +22,7 @@ use super::{BadClip, Entry, Error, Manifest};
 use crate::seed::Seed;
 
 pub(super) use folders::recordings;
-pub use fsdkaggle2019::prepare_fsdkaggle2019;
+pub use fsdkaggle2019::{FsdKaggle2019Config, prepare_fsdkaggle2019};
 pub use table::{TableConfig, prepare_table};
 
 /// A layout on disk.
@@ -67,6 +67,8 @@ pub struct Found {
     pub excluded: Vec<BadClip>,
     /// Clips in the manifest that are cut off or damaged in places; known when checked.
     pub damaged: Vec<BadClip>,
+    /// What else must be known, a sentence each.
+    pub remarks: Vec<String>,
 }
 
 /// Reads the layout `source` under `root`; decodes nothing.
@@ -79,7 +81,7 @@ pub fn prepare(source: Source, root: &Path) -> Result<Found, Error> {
     let listing = match source {
         Source::UrbanSound8k => urbansound8k::entries(root)?.into(),
         Source::Esc50 | Source::Esc10 => esc50::entries(root, source)?.into(),
-        Source::Fsdkaggle2019 => return prepare_fsdkaggle2019(root, false),
+        Source::Fsdkaggle2019 => return prepare_fsdkaggle2019(root, &FsdKaggle2019Config::default()),
         Source::Folders => folders::listing(root)?,
         Source::LibrispeechMix => return mixed(root),
     };
@@ -89,7 +91,8 @@ pub fn prepare(source: Source, root: &Path) -> Result<Found, Error> {
 /// The mixtures of [`MixConfig::default`] and seed 42.
 fn mixed(root: &Path) -> Result<Found, Error> {
     let mixer = mix::Mixer::new(root, &MixConfig::default(), Seed(42), &|_, _| (), &AtomicBool::new(false))?;
-    Ok(Found { manifest: mixer.manifest()?, bad: mixer.bad, damaged: Vec::new(), excluded: Vec::new() })
+    let (manifest, remarks) = (mixer.manifest()?, mixer.warnings());
+    Ok(Found { manifest, bad: mixer.bad, excluded: Vec::new(), damaged: Vec::new(), remarks })
 }
 
 /// What a layout says is there.
@@ -98,6 +101,7 @@ struct Listing {
     entries: Vec<Entry>,
     bad: Vec<BadClip>,
     excluded: Vec<BadClip>,
+    remarks: Vec<String>,
 }
 
 impl From<Vec<Entry>> for Listing {
@@ -108,7 +112,7 @@ impl From<Vec<Entry>> for Listing {
 
 /// Tells the files that are there from those that are not; `origin` is what listed them.
 fn found(root: &Path, origin: &Path, listing: Listing) -> Result<Found, Error> {
-    let Listing { mut entries, mut bad, excluded } = listing;
+    let Listing { mut entries, mut bad, excluded, remarks } = listing;
     // Stable: of rows with one path the first counts.
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     let listed = entries.len();
@@ -125,19 +129,49 @@ fn found(root: &Path, origin: &Path, listing: Listing) -> Result<Found, Error> {
         };
         bad.push(BadClip { path: entry.path, reason: reason.to_owned() });
     }
-    if there.is_empty() {
-        let first = root.join(first.unwrap_or_default());
-        return Err(Error::NoFiles { path: origin.to_owned(), listed, first });
+    match (there.is_empty(), first, bad.first()) {
+        (false, ..) => {}
+        (true, Some(first), _) => {
+            return Err(Error::NoFiles { path: origin.to_owned(), listed, first: root.join(first) });
+        }
+        (true, None, bad) => {
+            let reason = match bad {
+                Some(BadClip { path, reason }) => {
+                    format!("not one clip can be used; the first is {}: {reason}", path.display())
+                }
+                None => "it lists no clips; look whether its table has rows after the header".to_owned(),
+            };
+            return Err(Error::Folder { path: origin.to_owned(), reason });
+        }
     }
     bad.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Found { manifest: Manifest::new(root, there), bad, excluded, damaged: Vec::new() })
+    Ok(Found { manifest: Manifest::new(root, there), bad, excluded, damaged: Vec::new(), remarks })
 }
 
 impl Found {
+    /// Which clips of the data set are not in the manifest, and why, for whoever works with it: a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.remarks.clone();
+        if !self.excluded.is_empty() {
+            let names: Vec<_> = self.excluded.iter().map(|clip| clip.path.display().to_string()).collect();
+            let (count, names) = (names.len(), names.join(", "));
+            warnings.push(format!(
+                "{count} clips that the data set's authors declare unusable are left out: {names}"
+            ));
+        }
+        if let Some(first) = self.bad.first() {
+            let (count, path, reason) = (self.bad.len(), first.path.display(), &first.reason);
+            warnings.push(format!(
+                "{count} listed clips are left out as they are missing or not usable; the first is {path}: {reason}"
+            ));
+        }
+        warnings
+    }
+
     /// Decodes every clip once, in parallel, and moves those that cannot be decoded to [`Found::bad`].
     /// `progress` is told, from any thread, how many are done.
     pub fn check(self, progress: &(dyn Fn(usize) + Sync)) -> Self {
-        let Self { manifest, mut bad, excluded, mut damaged } = self;
+        let Self { manifest, mut bad, excluded, mut damaged, remarks } = self;
         let checked = decode_each(&manifest, progress, |_, info| info.damage);
         let mut good = Vec::with_capacity(checked.len());
         for (entry, result) in manifest.entries.into_iter().zip(checked) {
@@ -150,6 +184,6 @@ impl Found {
             }
         }
         bad.sort_by(|a, b| a.path.cmp(&b.path));
-        Self { manifest: Manifest::new(manifest.root, good), bad, excluded, damaged }
+        Self { manifest: Manifest::new(manifest.root, good), bad, excluded, damaged, remarks }
     }
 }

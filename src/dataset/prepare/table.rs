@@ -55,15 +55,11 @@ pub fn prepare_table(path: &Path, config: &TableConfig) -> Result<Found, Error> 
         .filter(|(column, name)| !used.contains(&Some(*column)) && !name.is_empty())
         .map(|(column, name)| (column, extra_name(name)))
         .collect();
-    let entry = |row: Row| {
-        let names = row.text(labels)?.split(',').map(|label| label.trim().to_owned()).collect::<Vec<_>>();
-        if names.iter().any(String::is_empty) {
-            return Err(row.error(format!("the label `{}` has an empty part", row.get(labels))));
-        }
+    let entry = |row: Row| -> Result<Entry, Error> {
         let kept = extra.iter().map(|(column, name)| (name.clone(), row.get(*column).to_owned()));
         Ok(Entry {
             path: row.text(file)?.into(),
-            labels: names,
+            labels: row.labels(labels)?,
             split: split.map(|column| part(&row, row.text(column)?)).transpose()?,
             fold: fold.map(|column| row.number(column)).transpose()?,
             group: group.map(|column| row.text(column).map(str::to_owned)).transpose()?,

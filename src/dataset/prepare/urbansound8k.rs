@@ -9,6 +9,7 @@ use std::path::Path;
 use super::metadata::{Metadata, Row};
 use super::{Entry, Error, Source};
 
+const FOLDS: u32 = 10;
 const TABLE: &str = "metadata/UrbanSound8K.csv";
 
 pub(super) fn entries(root: &Path) -> Result<Vec<Entry>, Error> {
@@ -17,7 +18,7 @@ pub(super) fn entries(root: &Path) -> Result<Vec<Entry>, Error> {
         table.columns(["slice_file_name", "fsID", "start", "end", "salience", "fold", "class"])?;
     let extra = [("recording_start", start), ("recording_end", end), ("salience", salience)];
     let entry = |row: Row| {
-        let fold = row.number(fold)?;
+        let fold = row.fold(fold, FOLDS)?;
         Ok(Entry {
             path: format!("audio/fold{fold}/{}", row.text(file)?).into(),
             labels: vec![row.text(class)?.to_owned()],

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 
 use crate::audio::{self, Source, WavFormat, encode_wav};
 use crate::dataset::mix::Mixture;
+use crate::tables::{Record, Table};
 
 /// Names of files in a folder that are taken for recordings.
 const EXTENSIONS: [&str; 9] = ["wav", "wave", "flac", "mp3", "ogg", "oga", "aif", "aiff", "aifc"];
@@ -107,25 +108,23 @@ fn search(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
 /// Rows of a CSV with a `path` column (relative to the file's folder) and, optionally, `start` and `duration`, or
 /// `mixture`.
 fn manifest(path: &Path) -> anyhow::Result<Vec<Input>> {
-    let mut reader = csv::Reader::from_path(path)?;
-    let headers = reader.headers()?.clone();
-    let column = |name: &str| headers.iter().position(|h| h.trim_start_matches('\u{feff}').trim() == name);
+    let bytes = std::fs::read(path)?;
+    let table = Table::new(&bytes)?;
+    let header = table.header().clone();
+    let column = |name: &str| header.iter().position(|h| h == name);
     let Some(path_column) = column("path") else { bail!("it has no column `path`") };
     let (start, duration, mixture) = (column("start"), column("duration"), column("mixture"));
     let root = path.parent().unwrap_or(Path::new(""));
     let mut inputs = Vec::new();
-    for row in reader.records() {
-        let row = row?;
-        let line = row.position().map_or(0, csv::Position::line);
+    for record in table.records() {
+        let Record { line, values: row } = record?;
         let name = row.get(path_column).filter(|p| !p.is_empty());
         let name = name.with_context(|| format!("line {line}: the path is empty"))?;
         let number = |column: Option<usize>| match column.and_then(|c| row.get(c)).filter(|t| !t.is_empty()) {
             None => Ok(None),
-            Some(text) => text
-                .trim()
-                .parse()
-                .map(Some)
-                .with_context(|| format!("line {line}: {text:?} is not a number")),
+            Some(text) => {
+                text.parse().map(Some).with_context(|| format!("line {line}: {text:?} is not a number"))
+            }
         };
         let mixture = mixture.and_then(|c| row.get(c)).filter(|json| !json.is_empty()).map(Mixture::parse);
         let mixture = mixture.transpose().map_err(|reason| anyhow!("line {line}: {reason}"))?;
