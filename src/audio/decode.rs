@@ -167,7 +167,7 @@ impl<'a> Decoding<'a> {
         while !mix.is_full() {
             let Some(packet) = self.next_packet()? else { break };
             packets += 1;
-            if budget.check_deadline().is_err() {
+            if budget.check_time().is_err() {
                 break;
             }
             if packets > self.limits.max_packets {

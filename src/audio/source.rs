@@ -6,7 +6,7 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use symphonia::core::io::MediaSource;
 
@@ -91,10 +91,13 @@ fn kind(metadata: &std::fs::Metadata) -> &'static str {
 pub(super) trait Bytes: Read + Seek + Send + Sync {}
 impl<T: Read + Seek + Send + Sync> Bytes for T {}
 
-/// What is left of the limits while one recording is decoded; shared by the reader and the decoding loop.
+/// What is left of the limits while one recording is decoded; shared by the reader and the decoding loop, which run in
+/// the thread that opened it.
 #[derive(Debug)]
 pub(super) struct Budget {
     started: Instant,
+    /// Processor time of this thread when it began.
+    used_before: Duration,
     limits: Limits,
     max_bytes_read: u64,
     bytes_read: AtomicU64,
@@ -106,6 +109,7 @@ impl Budget {
     fn new(len: u64, limits: &Limits) -> Self {
         Self {
             started: Instant::now(),
+            used_before: processor_time(),
             max_bytes_read: limits.max_bytes_read(len),
             limits: limits.clone(),
             bytes_read: AtomicU64::new(0),
@@ -120,11 +124,18 @@ impl Budget {
         self.exceeded.get().map(String::as_str)
     }
 
-    /// Fails once the deadline has passed.
-    pub(super) fn check_deadline(&self) -> io::Result<()> {
-        if self.started.elapsed() > self.limits.deadline {
-            let seconds = self.limits.deadline.as_secs_f64();
+    /// Fails once too much time has passed or been used.
+    pub(super) fn check_time(&self) -> io::Result<()> {
+        let Limits { processor, deadline, .. } = self.limits;
+        if self.started.elapsed() > deadline {
+            let seconds = deadline.as_secs_f64();
             return Err(self.exceed(format!("decoding takes longer than the limit of {seconds} s")));
+        }
+        if processor_time().saturating_sub(self.used_before) > processor {
+            let seconds = processor.as_secs_f64();
+            return Err(
+                self.exceed(format!("decoding uses more processor time than the limit of {seconds} s"))
+            );
         }
         Ok(())
     }
@@ -151,6 +162,18 @@ impl Budget {
         let _ = self.exceeded.set(reason.clone());
         io::Error::other(reason)
     }
+}
+
+/// Processor time that this thread has used, where the system tells.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn processor_time() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn processor_time() -> Duration {
+    Duration::ZERO
 }
 
 /// The opened recording: reads and seeks under a [`Budget`], never past the length it had when it was opened.
@@ -194,7 +217,7 @@ impl Media {
 
 impl Read for Media {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.budget.check_deadline()?;
+        self.budget.check_time()?;
         let left = usize::try_from(self.len.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);
         let n = self.bytes.read(&mut buffer[..wanted])?;
@@ -239,14 +262,15 @@ impl MediaSource for Media {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    /// Zeros without end, `step` bytes a read.
+    /// Zeros without end, `step` bytes a read, each after some time of sleep.
     struct Endless {
         step: usize,
+        sleep: Duration,
     }
     impl Read for Endless {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            std::thread::sleep(self.sleep);
             let n = self.step.min(buffer.len());
             buffer[..n].fill(0);
             Ok(n)
@@ -276,19 +300,38 @@ mod tests {
         assert_eq!((0..).take_while(|_| media.seek(SeekFrom::Start(1)).is_ok()).count(), 10_000);
     }
 
+    /// Reads until the budget says why not.
+    fn exhaust(limits: &Limits, sleep: Duration) -> String {
+        let mut media = Media::new(Box::new(Endless { step: 1, sleep }), u64::MAX, limits);
+        let mut buffer = [0; 64];
+        while media.read(&mut buffer).is_ok() {}
+        media.budget().exceeded().unwrap().to_owned()
+    }
+
     #[test]
     fn an_endless_source_ends_at_the_deadline() {
         let limits = Limits { deadline: Duration::from_millis(50), ..Limits::default() };
-        let mut media = Media::new(Box::new(Endless { step: 1 }), u64::MAX, &limits);
-        let started = Instant::now();
-        let mut buffer = [0; 64];
-        let error = loop {
-            if let Err(error) = media.read(&mut buffer) {
-                break error;
-            }
-        };
-        assert!(error.to_string().contains("longer than the limit of 0.05 s"), "{error}");
-        assert!(started.elapsed() < Duration::from_millis(250));
+        let reason = exhaust(&limits, Duration::from_millis(1));
+        assert_eq!(reason, "decoding takes longer than the limit of 0.05 s");
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    #[test]
+    fn an_endless_source_ends_when_its_processor_time_is_used() {
+        let limits = Limits { processor: Duration::from_millis(20), ..Limits::default() };
+        let reason = exhaust(&limits, Duration::ZERO);
+        assert_eq!(reason, "decoding uses more processor time than the limit of 0.02 s");
+    }
+
+    #[test]
+    fn waiting_uses_no_processor_time() {
+        // Five times the limit is slept; the reads themselves take microseconds.
+        let limits = Limits { processor: Duration::from_millis(20), ..Limits::default() };
+        let sleep = Duration::from_millis(10);
+        let mut media = Media::new(Box::new(Endless { step: 1, sleep }), 10, &limits);
+        let mut all = Vec::new();
+        media.read_to_end(&mut all).unwrap();
+        assert_eq!(all.len(), 10);
     }
 
     #[test]
@@ -313,7 +356,8 @@ mod tests {
 
     #[test]
     fn a_file_is_never_read_past_the_length_it_was_opened_with() {
-        let mut media = Media::new(Box::new(Endless { step: 64 }), 100, &Limits::default());
+        let endless = Endless { step: 64, sleep: Duration::ZERO };
+        let mut media = Media::new(Box::new(endless), 100, &Limits::default());
         let mut all = Vec::new();
         media.read_to_end(&mut all).unwrap();
         assert_eq!(all.len(), 100);

@@ -1,18 +1,8 @@
 //! The one way from a row of a manifest to its sound.
 
-use std::time::Duration;
-
 use super::mix::SAMPLE_RATE;
 use super::{Entry, Manifest};
 use crate::audio::{self, Error, Info, Limits, Source, Waveform};
-
-/// Longest wall time for one clip. Whoever goes through a data set waits for a slow disk or a busy machine rather than
-/// call a clip bad.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-fn limits() -> Limits {
-    Limits { deadline: DEADLINE, ..Limits::default() }
-}
 
 impl Manifest {
     /// The mono sound of `entry` at the rate it is stored (a mixture: rendered) at.
@@ -22,7 +12,12 @@ impl Manifest {
     pub fn decode(&self, entry: &Entry) -> Result<(Waveform, Info), Error> {
         let Some(mixture) = &entry.mixture else {
             let path = self.file(entry);
-            return audio::decode_range(&Source::Path(&path), entry.start, entry.duration, &limits());
+            return audio::decode_range(
+                &Source::Path(&path),
+                entry.start,
+                entry.duration,
+                &Limits::patient(),
+            );
         };
         let wave = mixture.render(&self.root)?;
         let info = Info {
@@ -45,7 +40,7 @@ impl Manifest {
             None => {
                 let path = self.file(entry);
                 let source = Source::Path(&path);
-                audio::load_range(&source, entry.start, entry.duration, sample_rate, &limits())
+                audio::load_range(&source, entry.start, entry.duration, sample_rate, &Limits::patient())
             }
         }
     }

@@ -1,7 +1,6 @@
 //! A [`Mixture`] → its samples.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::mixture::{Mixture, Noise, SAMPLE_RATE, Sound, Voice};
 use super::noise::coloured;
@@ -70,7 +69,7 @@ impl Noise {
                     Some(*start),
                     Some(seconds),
                     SAMPLE_RATE,
-                    &limits(),
+                    &Limits::patient(),
                 )?;
                 Ok(part.samples.iter().map(|&x| f64::from(x)).cycle().take(len).collect())
             }
@@ -78,15 +77,10 @@ impl Noise {
     }
 }
 
-/// Those of any recording, with time for a busy disk: what is left out of the data set decides every draw.
-pub(super) fn limits() -> Limits {
-    Limits { deadline: Duration::from_secs(60), ..Limits::default() }
-}
-
 /// `seconds` of the recording `path` from `start` on.
 fn cut(path: &Path, start: f64, seconds: f64) -> Result<Vec<f32>, Error> {
     let source = Source::Path(path);
-    let part = audio::load_range(&source, Some(start), Some(seconds), SAMPLE_RATE, &limits())?;
+    let part = audio::load_range(&source, Some(start), Some(seconds), SAMPLE_RATE, &Limits::patient())?;
     let wanted = (seconds * f64::from(SAMPLE_RATE)).round() as usize;
     if part.samples.len() < wanted {
         let has = part.seconds();
@@ -169,9 +163,13 @@ mod tests {
         let sum = samples(&folder, &of(&[(0.5, 0.5), (1.02, 0.25)]));
         assert_eq!(sum.len(), 8_000);
         let whole = |i: usize| {
-            audio::load(&Source::Path(&folder.path().join(format!("{i}.wav"))), SAMPLE_RATE, &limits())
-                .unwrap()
-                .samples
+            audio::load(
+                &Source::Path(&folder.path().join(format!("{i}.wav"))),
+                SAMPLE_RATE,
+                &Limits::patient(),
+            )
+            .unwrap()
+            .samples
         };
         let (a, b) = (whole(0), whole(1));
         for (n, x) in sum.iter().enumerate() {

@@ -13,8 +13,7 @@ use super::librispeech::{Sex, Speaker, list};
 use super::mixture::SAMPLE_RATE;
 use super::noise::Colour;
 use super::plan::{Stream, rng};
-use super::render::limits;
-use crate::audio::{self, Source, Waveform};
+use crate::audio::{self, Limits, Source, Waveform};
 use crate::dataset::decode_each::reason;
 use crate::dataset::prepare::recordings;
 use crate::dataset::{BadClip, Error, Split};
@@ -156,7 +155,7 @@ impl Ears<'_> {
                 return Err(Error::Stopped);
             }
             let path = path(item);
-            let wave = audio::load(&Source::Path(&path), SAMPLE_RATE, &limits());
+            let wave = audio::load(&Source::Path(&path), SAMPLE_RATE, &Limits::patient());
             (self.progress)(self.done.fetch_add(1, Ordering::Relaxed) + 1, self.total);
             Ok(wave.map(|wave| facts(&wave)).map_err(|error| reason(&error, &path)))
         };

@@ -5,7 +5,6 @@ mod rows;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
@@ -115,7 +114,7 @@ fn limits(long: bool) -> Limits {
     if !long {
         return Limits::default();
     }
-    Limits { max_seconds: 3600.0, deadline: Duration::from_secs(60), ..Limits::default() }
+    Limits { max_seconds: 3600.0, ..Limits::patient() }
 }
 
 /// Rows of some recordings, in their order: decoded in parallel, scored together.
