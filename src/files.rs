@@ -1,6 +1,7 @@
 //! Files written whole or not at all, and their fingerprints.
 
 use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,25 @@ pub fn remove_unfinished(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A folder that is kept for this program until this is dropped, however the program ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    /// Nothing where the system cannot lock a folder: everybody gets it then.
+    _file: Option<File>,
+}
+
+impl FolderLock {
+    /// Takes a folder that exists; nothing when another program has it.
+    pub fn take(folder: &Path) -> Option<Self> {
+        let Ok(file) = File::open(folder) else { return Some(Self { _file: None }) };
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(_)) => Some(Self { _file: None }),
+            Ok(()) => Some(Self { _file: Some(file) }),
+        }
+    }
+}
+
 /// A file that is written bit by bit and appears when it is complete. The bytes go to a temporary file beside it,
 /// to the disk, then take its name; dropped before [`NewFile::finish`], it leaves nothing.
 #[derive(Debug)]
@@ -47,8 +67,11 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Begins the file `path`; missing folders are made.
+    /// Begins the file `path`; missing folders are made. A folder of that name is told here, before the work is done.
     pub fn create(path: &Path) -> io::Result<Self> {
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         let folder = parent(path);
         std::fs::create_dir_all(folder)?;
         let mut builder = tempfile::Builder::new();
@@ -141,6 +164,16 @@ mod tests {
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_is_taken_by_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = FolderLock::take(folder.path()).unwrap();
+        assert!(FolderLock::take(folder.path()).is_none());
+        drop(first);
+        assert!(FolderLock::take(folder.path()).is_some());
+    }
+
     #[test]
     fn what_a_killed_process_left_is_removed_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
@@ -172,6 +205,7 @@ mod tests {
         let path = folder.path().join("taken");
         std::fs::create_dir(&path).unwrap();
         assert!(write_file(&path, "x").is_err());
+        assert!(NewFile::create(&path).is_err(), "told before anything is written");
         assert!(path.is_dir());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }

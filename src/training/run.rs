@@ -8,7 +8,7 @@ use super::checkpoint::{self, State};
 use super::fit::{Ended, Fit, optimizer};
 use super::run_dir::save;
 use super::{ClipCounts, Error, Event, Observer, Recipe, RunDir, RunInfo, Versions};
-use crate::dataset::mix::Mixer;
+use crate::dataset::mix::{Corpus, Mixer};
 use crate::dataset::prepare::{self, Source};
 use crate::dataset::{
     Checked, ClipLoader, ClipSet, Entry, FeatureCache, Labels, Manifest, Order, SplitConfig, Splits,
@@ -122,7 +122,8 @@ fn read_data(
         Some(Source::LibrispeechMix) if path.is_dir() => {
             let mix = recipe.data.mix.clone().unwrap_or_default();
             let progress = |done, total| observer.event(&Event::Checked { done, total });
-            let mixer = Mixer::new(path, &mix, Seed(recipe.seed), &progress, stop)?;
+            let corpus = Corpus::list(path, &mix, Seed(recipe.seed))?;
+            let mixer = Mixer::new(corpus, &progress, stop)?;
             return Ok((mixer.manifest()?, mixer.warnings()));
         }
         Some(source) if path.is_dir() => {

@@ -7,7 +7,7 @@ use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use oido::audio::{WavFormat, Waveform, write_wav};
-use oido::dataset::mix::{MixConfig, Mixer, Mode};
+use oido::dataset::mix::{Corpus, MixConfig, MixFolder, Mixer, Mode};
 use oido::dataset::{Entry, Error, Manifest, Split};
 use oido::seed::Seed;
 use tempfile::TempDir;
@@ -63,15 +63,11 @@ fn voice(path: &Path, pitch: f32, amplitude: f32, shift: usize) {
 const OFFICIAL: [&str; 3] = ["train-clean-100", "dev-clean", "test-clean"];
 
 fn mixer(root: &Path, config: &MixConfig, seed: u64) -> Result<Mixer, Error> {
-    Mixer::new(root, config, Seed(seed), &|_, _| (), &AtomicBool::new(false))
+    Mixer::new(Corpus::list(root, config, Seed(seed))?, &|_, _| (), &AtomicBool::new(false))
 }
 
 fn entries(mixer: &Mixer, part: Split) -> Vec<Entry> {
     mixer.manifest().unwrap().entries.into_iter().filter(|entry| entry.split == Some(part)).collect()
-}
-
-fn write(mixer: &Mixer, folder: &Path) -> Result<(), Error> {
-    mixer.write_clips(folder, &|_| (), &AtomicBool::new(false)).map(|_| ())
 }
 
 /// Every file beneath a folder with its bytes.
@@ -324,8 +320,12 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
     let data = librispeech(&OFFICIAL, 2);
     let config = MixConfig { counts: vec![1, 2], ..small() };
     let mixer = mixer(data.path(), &config, 1).unwrap();
+    let corpus = Corpus::list(data.path(), &config, Seed(1)).unwrap();
+    let claim = |folder: &Path| MixFolder::claim(folder, &corpus).unwrap();
+    let write =
+        |folder: &Path| mixer.write_clips(&claim(folder), &|_| (), &AtomicBool::new(false)).map(|_| ());
     let (whole, stopped) = (data.path().join("whole"), data.path().join("stopped"));
-    write(&mixer, &whole).unwrap();
+    write(&whole).unwrap();
     let expected = tree(&whole);
     assert_eq!(expected.len(), 36 + 18 + 18 + 2);
     for files in [0, 1, 30] {
@@ -335,7 +335,7 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
                 stop.store(true, Ordering::Relaxed);
             }
         };
-        let error = mixer.write_clips(&stopped, &progress, &stop).unwrap_err();
+        let error = mixer.write_clips(&claim(&stopped), &progress, &stop).unwrap_err();
         assert!(matches!(error, Error::Stopped));
         let left = tree(&stopped);
         assert!(left.len() < expected.len() && !left.contains_key(Path::new("manifest.csv")), "{files}");
@@ -344,9 +344,9 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
     // As after kill -9 and a full disk: a file that was being written, and one that is cut off.
     fs::write(stopped.join("train/.writing-abc"), "half").unwrap();
     fs::write(stopped.join("train/Audio_Train1.wav"), "RIFF").unwrap();
-    write(&mixer, &stopped).unwrap();
+    write(&stopped).unwrap();
     assert!(tree(&stopped) == expected);
-    write(&mixer, &stopped).unwrap();
+    write(&stopped).unwrap();
     assert!(tree(&stopped) == expected);
 }
 
@@ -390,16 +390,91 @@ fn a_folder_with_other_settings_or_other_things_is_refused_and_left_alone() {
 }
 
 #[test]
+fn what_is_wrong_with_the_folder_is_told_before_anything_is_listened_to() {
+    let data = librispeech(&OFFICIAL, 2);
+    let noises = data.path().join("noises");
+    (0..3).for_each(|i| voice(&noises.join(format!("{i}.wav")), 1000.0, 0.2, 0));
+    let with = |args: &[&str]| {
+        let common = ["prepare", "librispeech-mix", ".", "--train=4", "--valid=1", "--test=1"];
+        run(data.path(), &[&common[..], &["--seconds=0.4", "--counts=1,2"], args].concat())
+    };
+    assert!(with(&["--out=mix"]).status.success());
+    // From now on nobody is heard, which is what would be told first.
+    for file in tree(&data.path().join("LibriSpeech"))
+        .into_keys()
+        .filter(|path| path.extension().is_some_and(|e| e == "wav"))
+    {
+        fs::write(data.path().join("LibriSpeech").join(file), "no sound").unwrap();
+    }
+    assert!(talk(&with(&["--out=new"])).contains("--counts: train has 0 male and 0 female speakers"));
+    let recording = "LibriSpeech/train-clean-100/100/7/100-7-0000.wav";
+    let locked = data.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    let other = fs::File::open(&locked).unwrap();
+    other.lock().unwrap();
+    let in_a_file = format!("--out={recording}");
+    let below_a_file = format!("--out={recording}/mix");
+    let before = tree(data.path());
+    for (args, expected) in [
+        (
+            &["--out=mix", "--seed=7"][..],
+            "mix: it holds mixtures made with other settings (seed was 42, is 7)",
+        ),
+        (&["--out=LibriSpeech"], "LibriSpeech: it holds something else; choose another --out"),
+        (&["--out=locked"], "locked: another oido is writing mixtures to it; wait for that one"),
+        (&["--out=noises/mix", "--noise=noises"], "noises, where noise is taken from; choose another --out"),
+        (&[&in_a_file], "it is no folder; choose another --out"),
+        (&[&below_a_file], "cannot make the folder"),
+        (&[&below_a_file, "--virtual"], "cannot write"),
+        (&[&in_a_file, "--virtual"], "would replace the input"),
+        (&["--out=LibriSpeech/SPEAKERS.TXT", "--virtual"], "would replace the input"),
+        (&["--out=noises/1.wav", "--virtual", "--noise=noises"], "would replace the input"),
+        (&["--out=LibriSpeech", "--virtual"], "LibriSpeech: cannot write: is a directory"),
+    ] {
+        let output = with(args);
+        let text = talk(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(expected), "{args:?}: {text}");
+    }
+    assert!(tree(data.path()) == before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_is_written_to_by_one_at_a_time() {
+    let data = librispeech(&OFFICIAL, 2);
+    let config = MixConfig { counts: vec![1, 2], ..small() };
+    let corpus = Corpus::list(data.path(), &config, Seed(1)).unwrap();
+    let mixer = mixer(data.path(), &config, 1).unwrap();
+    let folder = data.path().join("mix");
+    let first = MixFolder::claim(&folder, &corpus).unwrap();
+    // What the first is writing now must not be taken for the rest of a killed run.
+    fs::write(folder.join(".writing-abc"), "half").unwrap();
+    let error = MixFolder::claim(&folder, &corpus).unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "mix: another oido is writing mixtures to it; wait for that one, or choose another --out"
+        ),
+        "{error}"
+    );
+    assert!(folder.join(".writing-abc").exists());
+    mixer.write_clips(&first, &|_| (), &AtomicBool::new(false)).unwrap();
+    drop(first);
+    MixFolder::claim(&folder, &corpus).unwrap();
+    assert!(!folder.join(".writing-abc").exists());
+}
+
+#[test]
 fn impossible_settings_are_one_sentence() {
     let data = librispeech(&OFFICIAL, 1);
     for (args, expected) in [
-        (&["--counts=3"][..], "data.mix.counts: train has 1 male and 1 female speakers"),
-        (&["--counts=0,1"], "data.mix.counts: a mixture of 0 speakers is noise alone"),
-        (&["--noise=purple"], "data.mix.noise: purple is neither white, pink, brown nor a folder"),
-        (&["--mode=average", "--reverb"], "data.mix.mode"),
-        (&["--level=-30..-10"], "data.mix.level"),
-        (&["--seconds=2.5"], "data.mix.counts: train has 0 male and 0 female speakers"),
-        (&["--counts=2", "--min-active=0.5", "--min-overlap=1"], "data.mix.min_overlap: 2 speakers"),
+        (&["--counts=3"][..], "--counts: train has 1 male and 1 female speakers"),
+        (&["--counts=0,1"], "--counts: a mixture of 0 speakers is noise alone"),
+        (&["--noise=purple"], "--noise: purple is neither white, pink, brown nor a folder"),
+        (&["--mode=average", "--reverb"], "--mode: average"),
+        (&["--level=-30..-10"], "--level: -30 to -10"),
+        (&["--seconds=2.5"], "--counts: train has 0 male and 0 female speakers"),
+        (&["--counts=2", "--min-active=0.5", "--min-overlap=1"], "--min-overlap: 2 speakers"),
     ] {
         let common =
             ["prepare", "librispeech-mix", ".", "--out=mix", "--seconds=2", "--counts=1,2", "--train=9"];
@@ -621,6 +696,29 @@ fn a_recipe_draws_the_same_mixtures_as_a_virtual_manifest() {
     let wrong = run(data.path(), &["train", "listed.toml", "--data=v.csv", "--set", "data.mix.train=3"]);
     assert_eq!(wrong.status.code(), Some(4));
     assert!(talk(&wrong).contains("data.mix: mixtures are drawn only with data.source"), "{}", talk(&wrong));
+}
+
+#[test]
+fn mixtures_that_are_longer_than_a_clip_are_refused() {
+    let data = librispeech(&OFFICIAL, 2);
+    let args =
+        ["prepare", "librispeech-mix", ".", "--out=v.csv", "--virtual", "--train=4", "--valid=1", "--test=1"];
+    assert!(run(data.path(), &[&args[..], &["--seconds=0.5", "--counts=1,2"]].concat()).status.success());
+    let drawn =
+        "[data]\nsource = \"librispeech-mix\"\npath = \".\"\n[data.mix]\nseconds = 0.5\ncounts = [1, 2]\n";
+    fs::write(data.path().join("drawn.toml"), format!("{RECIPE}{drawn}")).unwrap();
+    fs::write(data.path().join("listed.toml"), RECIPE).unwrap();
+    for args in [&["drawn.toml"][..], &["drawn.toml", "--dry-run"], &["listed.toml", "--data=v.csv"]] {
+        let output = run(data.path(), &[&["train"][..], args].concat());
+        let text = talk(&output);
+        assert_eq!(output.status.code(), Some(4), "{text}");
+        assert!(text.contains("audio.clip_seconds: 0.4 s is less than the 0.5 s of the mixtures"), "{text}");
+    }
+    let heard = run(
+        data.path(),
+        &["train", "listed.toml", "--data=v.csv", "--dry-run", "--set", "audio.clip_seconds=0.5"],
+    );
+    assert!(heard.status.success(), "{}", talk(&heard));
 }
 
 /// Programs that are stopped need signals.

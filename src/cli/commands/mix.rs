@@ -9,8 +9,10 @@ use crate::cli::inputs_stay::refuse_to_replace;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::task_bar;
 use crate::cli::{Exit, Output};
-use crate::dataset::mix::{MixConfig, Mixer, Mode, Tally};
+use crate::config::ConfigError;
+use crate::dataset::mix::{Corpus, MixConfig, MixFolder, Mixer, Mode, Tally};
 use crate::dataset::{Error, Split};
+use crate::files::NewFile;
 use crate::seed::Seed;
 use crate::text;
 
@@ -109,7 +111,7 @@ impl MixArgs {
 /// Runs `oido prepare librispeech-mix`.
 pub(super) fn run(args: &MixArgs, output: &Output) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::install()?;
-    match mix(args, &interrupt, output) {
+    match mix(args, &interrupt, output).or_else(|error| Err(by_flag(error.downcast::<Error>()?))) {
         Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped)) => {
             output.say("stopped; the same command goes on with it");
             Ok(Exit::Interrupted(interrupt.exit_code()))
@@ -118,23 +120,49 @@ pub(super) fn run(args: &MixArgs, output: &Output) -> anyhow::Result<Exit> {
     }
 }
 
+/// The same error about the flag that was typed, where the library names the key of a recipe.
+fn by_flag(error: Error) -> anyhow::Error {
+    match error {
+        Error::Config(ConfigError::Field { field, reason }) => {
+            let flag = field.strip_prefix("data.mix.").unwrap_or(&field).replace('_', "-");
+            Error::Config(ConfigError::field(format!("--{flag}"), reason)).into()
+        }
+        error => error.into(),
+    }
+}
+
+/// Refuses a manifest that cannot be written, or that would replace what is mixed.
+fn check_manifest(path: &Path, corpus: &Corpus) -> anyhow::Result<()> {
+    // Others cannot be the same file, and there are many.
+    let inputs: Vec<PathBuf> = corpus.files().filter(|file| file.file_name() == path.file_name()).collect();
+    refuse_to_replace(path, inputs.iter().map(PathBuf::as_path))?;
+    drop(NewFile::create(path).map_err(Error::io(path, "write"))?);
+    Ok(())
+}
+
 fn mix(args: &MixArgs, interrupt: &Interrupt, output: &Output) -> anyhow::Result<Exit> {
+    // All that can be wrong with the command is told before hours of recordings are listened to.
+    let corpus = Corpus::list(&args.root, &args.config(), Seed(args.seed))?;
+    let folder = if args.is_virtual {
+        check_manifest(&args.out, &corpus)?;
+        None
+    } else {
+        Some(MixFolder::claim(&args.out, &corpus)?)
+    };
     let bar = task_bar("listening to recordings", 0, output);
     let progress = |done: usize, total: usize| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     };
-    let mixer = Mixer::new(&args.root, &args.config(), Seed(args.seed), &progress, interrupt.flag());
+    let mixer = Mixer::new(corpus, &progress, interrupt.flag());
     bar.finish_and_clear();
     let mixer = mixer?;
     mixer.remarks.iter().for_each(|remark| output.warn(remark));
     let bar = task_bar("mixing", args.config().total(), output);
     let (progress, stop) = (|done: usize| bar.set_position(done as u64), interrupt.flag());
-    let (manifest, tally) = if args.is_virtual {
-        refuse_to_replace(&args.out, [mixer.root().join("SPEAKERS.TXT").as_path()])?;
-        (args.out.clone(), mixer.write_manifest(&args.out, &progress, stop))
-    } else {
-        (args.out.join("manifest.csv"), mixer.write_clips(&args.out, &progress, stop))
+    let (manifest, tally) = match &folder {
+        None => (args.out.clone(), mixer.write_manifest(&args.out, &progress, stop)),
+        Some(folder) => (args.out.join("manifest.csv"), mixer.write_clips(folder, &progress, stop)),
     };
     bar.finish_and_clear();
     let tally = tally?;

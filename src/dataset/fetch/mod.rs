@@ -12,12 +12,13 @@ mod error;
 mod record;
 mod verify;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::archive::{self, Limits, Watch};
+use crate::files::FolderLock;
 
 pub use catalog::{CATALOG, Choice, Contents, DataSet, Part, RemoteFile};
 pub use download::Patience;
@@ -120,7 +121,8 @@ pub fn fetch(
     let https = mirror.is_none_or(|mirror| mirror.starts_with("https://"));
     let out = &options.out;
     fs::create_dir_all(out).map_err(Error::io(out, "make the folder"))?;
-    let _lock = lock(out)?;
+    let _lock = FolderLock::take(out).ok_or_else(|| Error::Busy { folder: out.to_owned() })?;
+    remove_stagings(out)?;
     let downloader = Downloader::new(https, options.patience, stop, observer);
     let fetcher = Fetcher { set, mirror, options, downloader, observer, stop };
     let mut missing = Vec::new();
@@ -145,21 +147,15 @@ pub fn fetch(
     Ok(out.join(set.folder))
 }
 
-/// Keeps other programs from fetching to the folder, where the system can lock one, and removes what killed ones left.
-fn lock(out: &Path) -> Result<Option<File>, Error> {
-    let Ok(folder) = File::open(out) else { return Ok(None) };
-    match folder.try_lock() {
-        Err(TryLockError::WouldBlock) => return Err(Error::Busy { folder: out.to_owned() }),
-        Err(TryLockError::Error(_)) => return Ok(None),
-        Ok(()) => {}
-    }
+/// Removes what killed programs left half unpacked.
+fn remove_stagings(out: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(out).map_err(Error::io(out, "read"))? {
         let entry = entry.map_err(Error::io(out, "read"))?;
         if entry.file_name().to_string_lossy().starts_with(archive::STAGING) {
             fs::remove_dir_all(entry.path()).map_err(Error::io(&entry.path(), "remove"))?;
         }
     }
-    Ok(Some(folder))
+    Ok(())
 }
 
 /// The address without a slash at its end.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::dataset::prepare::Source;
 use crate::dataset::{Error, Split};
 
-const TABLE: &str = "SPEAKERS.TXT";
+/// The table of speakers.
+pub(super) const TABLE: &str = "SPEAKERS.TXT";
 
 /// As `SPEAKERS.TXT` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

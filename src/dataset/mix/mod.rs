@@ -2,7 +2,7 @@
 //! Panayotov et al., ICASSP 2015).
 //!
 //! ```text
-//! folder → librispeech (who, where) → activity (when somebody speaks) → plan: (part, i) → Mixture → render → sound
+//! folder → Corpus: librispeech (who, where) → Mixer: activity (when somebody speaks) → plan: (part, i) → Mixture → render → sound
 //! ```
 //!
 //! A [`Mixture`] is a complete description, one row of a manifest: it can be rendered to a file ([`Mixer::write_clips`])
@@ -33,4 +33,5 @@ mod write;
 pub use config::{MixConfig, Mode};
 pub use mixture::{Mixture, Noise, SAMPLE_RATE, Sound, Voice};
 pub use noise::Colour;
-pub use write::{Mixer, Tally};
+pub use scan::Corpus;
+pub use write::{MixFolder, Mixer, Tally};

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::activity::Activity;
 use super::config::{Background, MixConfig, wrong};
-use super::librispeech::{Sex, Speaker, list};
+use super::librispeech::{Sex, Speaker, TABLE, Tree, list};
 use super::mixture::SAMPLE_RATE;
 use super::noise::Colour;
 use super::plan::{Stream, rng};
@@ -22,6 +22,17 @@ use crate::seed::Seed;
 
 /// Where the data set has no subsets for the parts, one speaker in this many goes to valid, and to test.
 const HELD_OUT: usize = 10;
+
+/// What is to be mixed and how, found without decoding anything: who reads where, and who is heard in which part.
+#[derive(Debug)]
+pub struct Corpus {
+    pub(super) config: MixConfig,
+    pub(super) seed: Seed,
+    tree: Tree,
+    /// Of each speaker; none for those in subsets that nothing is asked of.
+    parts: Vec<Option<Split>>,
+    noises: Vec<NoiseRecording>,
+}
 
 /// What there is to mix.
 #[derive(Debug)]
@@ -69,69 +80,100 @@ pub(super) enum NoisePool {
     Recordings(Vec<(PathBuf, f64)>),
 }
 
-/// Listens to the tree under `root` and to the noise folders; `progress` is told how many of how many
-/// recordings are done.
-///
-/// # Errors
-/// [`Error::Stopped`] when `stop` was set on the way; that of a folder that cannot be read.
-pub(super) fn scan(
-    root: &Path,
-    config: &MixConfig,
-    seed: Seed,
-    progress: &(dyn Fn(usize, usize) + Sync),
-    stop: &AtomicBool,
-) -> Result<Scan, Error> {
-    let mut tree = list(root)?;
-    let parts = parts(&tree.speakers, config, seed, &mut tree.remarks);
-    let wanted = tree.speakers.iter().zip(parts).filter_map(|(speaker, part)| Some((speaker, part?)));
-    let voices: Vec<(&Speaker, Split, &String)> = wanted
-        .flat_map(|(speaker, part)| speaker.utterances.iter().map(move |path| (speaker, part, path)))
-        .collect();
-    let noises = noise_recordings(config, seed)?;
+impl Corpus {
+    /// Lists the LibriSpeech tree under `root` and the noise folders.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for impossible settings; [`Error::Layout`] when `root` is no LibriSpeech; [`Error::Io`] for a
+    /// folder that cannot be read.
+    pub fn list(root: &Path, config: &MixConfig, seed: Seed) -> Result<Self, Error> {
+        config.validate()?;
+        let mut tree = list(root)?;
+        let parts = parts(&tree.speakers, config, seed, &mut tree.remarks);
+        let noises = noise_recordings(config, seed)?;
+        Ok(Self { config: config.clone(), seed, tree, parts, noises })
+    }
 
-    let done = AtomicUsize::new(0);
-    let ears = Ears { done: &done, total: voices.len() + noises.len(), progress, stop };
-    let activity = |wave: &Waveform| Activity::of(&wave.samples, wave.sample_rate);
-    let activities = ears.listen(&voices, |voice| tree.root.join(voice.2), activity)?;
-    let length = |wave: &Waveform| (wave.peak() > 0.0).then(|| wave.seconds());
-    let lengths = ears.listen(&noises, |noise| noise.path.clone(), length)?;
+    /// Every file that is read: the table of speakers, their recordings and the noises.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        let utterances = self.tree.speakers.iter().flat_map(|speaker| &speaker.utterances);
+        let named = utterances.map(String::as_str).chain([TABLE]).map(|name| self.tree.root.join(name));
+        named.chain(self.noises.iter().map(|noise| noise.path.clone()))
+    }
 
-    let mut hash = Sha256::new();
-    let mut pools = [(); 3].map(|()| Pool::new(config));
-    let mut bad = Vec::new();
-    let mut reject = |path: PathBuf, reason: String| bad.push(BadClip { path, reason });
-    for ((speaker, part, path), activity) in voices.into_iter().zip(activities) {
-        match activity {
-            Err(reason) => reject(path.into(), reason),
-            Ok(activity) => {
-                hash.update(format!("{part:?} {} {:?} {path} {}\n", speaker.id, speaker.sex, activity.len()));
-                hash.update(activity.bytes());
-                if activity.has(config.frames(), config.least_active()) {
-                    pools[part as usize].add(speaker, Utterance { path: path.clone(), activity });
+    /// The folders that noise is taken from, absolute.
+    pub(super) fn noise_folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.config.backgrounds().into_iter().filter_map(|background| match background {
+            Background::Folder(folder) => std::path::absolute(folder).ok(),
+            Background::Synthetic(_) => None,
+        })
+    }
+
+    /// Listens to every recording; `progress` is told how many of how many are done.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] when `stop` was set on the way.
+    pub(super) fn scan(
+        self,
+        progress: &(dyn Fn(usize, usize) + Sync),
+        stop: &AtomicBool,
+    ) -> Result<Scan, Error> {
+        let Self { config, tree, parts, noises, .. } = self;
+        let wanted = tree.speakers.iter().zip(parts).filter_map(|(speaker, part)| Some((speaker, part?)));
+        let voices: Vec<(&Speaker, Split, &String)> = wanted
+            .flat_map(|(speaker, part)| speaker.utterances.iter().map(move |path| (speaker, part, path)))
+            .collect();
+
+        let done = AtomicUsize::new(0);
+        let ears = Ears { done: &done, total: voices.len() + noises.len(), progress, stop };
+        let activity = |wave: &Waveform| Activity::of(&wave.samples, wave.sample_rate);
+        let activities = ears.listen(&voices, |voice| tree.root.join(voice.2), activity)?;
+        let length = |wave: &Waveform| (wave.peak() > 0.0).then(|| wave.seconds());
+        let lengths = ears.listen(&noises, |noise| noise.path.clone(), length)?;
+
+        let mut hash = Sha256::new();
+        let mut pools = [(); 3].map(|()| Pool::new(&config));
+        let mut bad = Vec::new();
+        let mut reject = |path: PathBuf, reason: String| bad.push(BadClip { path, reason });
+        for ((speaker, part, path), activity) in voices.into_iter().zip(activities) {
+            match activity {
+                Err(reason) => reject(path.into(), reason),
+                Ok(activity) => {
+                    hash.update(format!(
+                        "{part:?} {} {:?} {path} {}\n",
+                        speaker.id,
+                        speaker.sex,
+                        activity.len()
+                    ));
+                    hash.update(activity.bytes());
+                    if activity.has(config.frames(), config.least_active()) {
+                        pools[part as usize].add(speaker, Utterance { path: path.clone(), activity });
+                    }
                 }
             }
         }
-    }
-    for (noise, length) in noises.into_iter().zip(lengths) {
-        match length {
-            Err(reason) => reject(noise.path, reason),
-            Ok(None) => reject(noise.path, "is digital silence, which is no background".to_owned()),
-            Ok(Some(seconds)) => {
-                hash.update(format!(
-                    "{:?} {} {} {seconds}\n",
-                    noise.part,
-                    noise.background,
-                    noise.path.display()
-                ));
-                if let NoisePool::Recordings(list) = &mut pools[noise.part as usize].noises[noise.background]
-                {
-                    list.push((noise.path, seconds));
+        for (noise, length) in noises.into_iter().zip(lengths) {
+            match length {
+                Err(reason) => reject(noise.path, reason),
+                Ok(None) => reject(noise.path, "is digital silence, which is no background".to_owned()),
+                Ok(Some(seconds)) => {
+                    hash.update(format!(
+                        "{:?} {} {} {seconds}\n",
+                        noise.part,
+                        noise.background,
+                        noise.path.display()
+                    ));
+                    if let NoisePool::Recordings(list) =
+                        &mut pools[noise.part as usize].noises[noise.background]
+                    {
+                        list.push((noise.path, seconds));
+                    }
                 }
             }
         }
+        let fingerprint = hex(&hash.finalize());
+        Ok(Scan { root: tree.root, pools, fingerprint, remarks: tree.remarks, bad })
     }
-    let fingerprint = hex(&hash.finalize());
-    Ok(Scan { root: tree.root, pools, fingerprint, remarks: tree.remarks, bad })
 }
 
 /// Decoding many files, in parallel, until told to stop.
@@ -223,6 +265,7 @@ fn deal(held_out: usize) -> impl Iterator<Item = Split> {
 }
 
 /// A recording of a noise folder.
+#[derive(Debug)]
 struct NoiseRecording {
     background: usize,
     part: Split,

@@ -10,11 +10,12 @@ use serde::Serialize;
 use super::config::{MixConfig, Mode};
 use super::mixture::{Mixture, Sound, samples};
 use super::plan::{Plan, Planner};
-use super::scan::{Scan, scan};
+use super::scan::{Corpus, Scan};
 use crate::audio::{WavFormat, pcm16_len, write_wav};
+use crate::config::ConfigError;
 use crate::dataset::manifest::Rows;
 use crate::dataset::{BadClip, Entry, Error, Manifest, Split};
-use crate::files::{NewFile, is_unfinished, parent, remove_unfinished, write_file};
+use crate::files::{FolderLock, NewFile, is_unfinished, parent, remove_unfinished, write_file};
 use crate::seed::Seed;
 
 /// Number of the way mixtures are drawn and rendered. Raise it with every change that gives other samples: folders of
@@ -67,39 +68,109 @@ pub struct Mixer {
     pub bad: Vec<BadClip>,
 }
 
+/// A folder that mixtures can be written to, and that no other program writes to until this is dropped.
+#[derive(Debug)]
+pub struct MixFolder {
+    path: PathBuf,
+    _lock: FolderLock,
+}
+
 /// What a folder of mixtures was made with; the same settings make the same bytes.
 #[derive(Serialize)]
-struct Settings {
+struct Settings<'a> {
     version: u32,
     seed: u64,
-    /// Of the recordings that are mixed.
-    recordings: String,
-    mix: MixConfig,
+    /// Fingerprint of the recordings that are mixed; none before they are listened to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recordings: Option<&'a str>,
+    mix: &'a MixConfig,
+}
+
+impl MixFolder {
+    /// Takes `path` for mixtures of `corpus`, before anything is listened to: makes the folder where there is none, and
+    /// removes what a killed run left half written.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] when another program writes to it, when it holds something else or mixtures made with other
+    /// settings, or lies in a folder that noise is taken from; [`Error::Io`] when it cannot be made or written to.
+    pub fn claim(path: &Path, corpus: &Corpus) -> Result<Self, Error> {
+        let refuse = |reason: String| Error::Folder { path: path.to_owned(), reason };
+        let absolute = std::path::absolute(path).map_err(Error::io(path, "find"))?;
+        if let Some(noise) = corpus.noise_folders().find(|noise| absolute.starts_with(noise)) {
+            let noise = noise.display();
+            return Err(refuse(format!(
+                "it lies in {noise}, where noise is taken from; choose another --out"
+            )));
+        }
+        if path.exists() && !path.is_dir() {
+            return Err(refuse("it is no folder; choose another --out".to_owned()));
+        }
+        std::fs::create_dir_all(path).map_err(Error::io(path, "make the folder"))?;
+        let lock = FolderLock::take(path).ok_or_else(|| {
+            refuse(
+                "another oido is writing mixtures to it; wait for that one, or choose another --out"
+                    .to_owned(),
+            )
+        })?;
+        let ours = Settings { version: VERSION, seed: corpus.seed.0, recordings: None, mix: &corpus.config };
+        if !ours.are_those_of(path)? && !is_empty(path)? {
+            return Err(refuse("it holds something else; choose another --out".to_owned()));
+        }
+        let folders = Split::ALL.map(|part| path.join(part.name()));
+        for folder in folders.iter().map(PathBuf::as_path).chain([path]) {
+            remove_unfinished(folder).map_err(Error::io(folder, "remove unfinished files from"))?;
+        }
+        let manifest = path.join(MANIFEST);
+        drop(NewFile::create(&manifest).map_err(Error::io(&manifest, "write"))?);
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+}
+
+impl Settings<'_> {
+    fn text(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::field("data.mix", error.to_string()))
+    }
+
+    /// Whether `folder` holds mixtures, all made with these settings.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] when they were made with others.
+    fn are_those_of(&self, folder: &Path) -> Result<bool, Error> {
+        let path = folder.join(SETTINGS);
+        let theirs = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            theirs => theirs.map_err(Error::io(&path, "read"))?,
+        };
+        let is_known = |line: &&str| self.recordings.is_some() || !line.starts_with("recordings = ");
+        let theirs: Vec<&str> = theirs.lines().filter(is_known).collect();
+        let ours = self.text()?;
+        let ours: Vec<&str> = ours.lines().collect();
+        if theirs == ours {
+            return Ok(true);
+        }
+        Err(Error::Folder { path: folder.to_owned(), reason: difference(&theirs, &ours) })
+    }
 }
 
 impl Mixer {
-    /// Lists the LibriSpeech tree under `root` and listens to every recording, in parallel. `progress` is told, from any
-    /// thread, how many of how many are done.
+    /// Listens to every recording, in parallel. `progress` is told, from any thread, how many of how many are done.
     ///
     /// # Errors
-    /// [`Error::Config`] for impossible settings, also when a part has too few speakers; [`Error::Layout`] when `root` is
-    /// no LibriSpeech; [`Error::Io`] for a folder that cannot be read; [`Error::Stopped`] once `stop` is set.
+    /// [`Error::Config`] when a part has too few speakers or noises that can be used; [`Error::Stopped`] once `stop` is
+    /// set.
     pub fn new(
-        root: &Path,
-        config: &MixConfig,
-        seed: Seed,
+        corpus: Corpus,
         progress: &(dyn Fn(usize, usize) + Sync),
         stop: &AtomicBool,
     ) -> Result<Self, Error> {
-        config.validate()?;
-        let scan = scan(root, config, seed, progress, stop)?;
-        let Scan { root, pools, fingerprint, mut remarks, bad } = scan;
-        let planner = Planner::new(config, seed, pools)?;
+        let (config, seed) = (corpus.config.clone(), corpus.seed);
+        let Scan { root, pools, fingerprint, mut remarks, bad } = corpus.scan(progress, stop)?;
+        let planner = Planner::new(&config, seed, pools)?;
         remarks.extend(planner.remarks());
         Ok(Self { planner, seed, root, fingerprint, remarks, bad })
     }
 
-    /// Mixture `i` of a part, from 0, to be rendered from its row; paths start from [`Mixer::root`].
+    /// Mixture `i` of a part, from 0, to be rendered from its row; paths start from the folder with `SPEAKERS.TXT`.
     ///
     /// # Errors
     /// [`Error::Config`] when no draw has enough speech at once.
@@ -119,11 +190,6 @@ impl Mixer {
             ));
         }
         warnings
-    }
-
-    /// The folder that paths of recordings start from.
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 
     /// All mixtures of all parts, to be rendered from their rows.
@@ -157,15 +223,25 @@ impl Mixer {
     /// mixtures. `progress` is told, from any thread, how many are there.
     ///
     /// # Errors
-    /// [`Error::Stopped`] once `stop` is set; [`Error::Folder`] when `folder` holds something else, or mixtures made
-    /// with other settings; that of the first mixture that cannot be rendered or written.
+    /// [`Error::Stopped`] once `stop` is set; [`Error::Folder`] when `folder` holds mixtures made with other settings or
+    /// recordings; that of the first mixture that cannot be rendered or written.
     pub fn write_clips(
         &self,
-        folder: &Path,
+        folder: &MixFolder,
         progress: &(dyn Fn(usize) + Sync),
         stop: &AtomicBool,
     ) -> Result<Tally, Error> {
-        self.claim(folder)?;
+        let folder = folder.path.as_path();
+        let ours = Settings {
+            version: VERSION,
+            seed: self.seed.0,
+            recordings: Some(&self.fingerprint),
+            mix: self.planner.config(),
+        };
+        if !ours.are_those_of(folder)? {
+            let path = folder.join(SETTINGS);
+            write_file(&path, ours.text()?).map_err(Error::io(&path, "write"))?;
+        }
         let path = folder.join(MANIFEST);
         let file = NewFile::create(&path).map_err(Error::io(&path, "write"))?;
         let rows = Rows::new(file, self.columns(), folder, folder).map_err(Error::io(&path, "write"))?;
@@ -220,36 +296,6 @@ impl Mixer {
         Split::ALL.into_iter().flat_map(of)
     }
 
-    /// Makes sure that `folder` holds mixtures of these settings or nothing, and removes what a killed run left.
-    fn claim(&self, folder: &Path) -> Result<(), Error> {
-        let refuse = |reason: String| Err(Error::Folder { path: folder.to_owned(), reason });
-        let ours = Settings {
-            version: VERSION,
-            seed: self.seed.0,
-            recordings: self.fingerprint.clone(),
-            mix: self.planner.config().clone(),
-        };
-        let path = folder.join(SETTINGS);
-        let text = toml::to_string(&ours)
-            .map_err(|error| Error::Folder { path: path.clone(), reason: error.to_string() })?;
-        match std::fs::read_to_string(&path) {
-            Ok(theirs) if theirs == text => {}
-            Ok(theirs) => return refuse(difference(&theirs, &text)),
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io(path, "read")(error));
-            }
-            Err(_) if !is_empty(folder)? => {
-                return refuse("it holds something else; choose another --out".to_owned());
-            }
-            Err(_) => write_file(&path, &text).map_err(Error::io(&path, "write"))?,
-        }
-        let folders = Split::ALL.map(|part| folder.join(part.name()));
-        for folder in folders.iter().map(PathBuf::as_path).chain([folder]) {
-            remove_unfinished(folder).map_err(Error::io(folder, "remove unfinished files from"))?;
-        }
-        Ok(())
-    }
-
     /// The row of mixture `i`, whose file is there afterwards.
     fn make(&self, folder: &Path, part: Split, i: usize) -> Result<Entry, Error> {
         let plan = self.planner.plan(part, i)?;
@@ -277,10 +323,9 @@ fn is_empty(folder: &Path) -> Result<bool, Error> {
 }
 
 /// The first key that two settings differ in.
-fn difference(theirs: &str, ours: &str) -> String {
-    let theirs: Vec<&str> = theirs.lines().collect();
+fn difference(theirs: &[&str], ours: &[&str]) -> String {
     let advice = "choose another --out, or the same settings";
-    match ours.lines().find(|line| !theirs.contains(line)) {
+    match ours.iter().find(|line| !theirs.contains(line)) {
         None => format!("it holds mixtures made with other settings; {advice}"),
         Some(line) => {
             let key = line.split(" = ").next().unwrap_or(line);

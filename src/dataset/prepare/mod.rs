@@ -90,7 +90,8 @@ pub fn prepare(source: Source, root: &Path) -> Result<Found, Error> {
 
 /// The mixtures of [`MixConfig::default`] and seed 42.
 fn mixed(root: &Path) -> Result<Found, Error> {
-    let mixer = mix::Mixer::new(root, &MixConfig::default(), Seed(42), &|_, _| (), &AtomicBool::new(false))?;
+    let corpus = mix::Corpus::list(root, &MixConfig::default(), Seed(42))?;
+    let mixer = mix::Mixer::new(corpus, &|_, _| (), &AtomicBool::new(false))?;
     let (manifest, remarks) = (mixer.manifest()?, mixer.warnings());
     Ok(Found { manifest, bad: mixer.bad, excluded: Vec::new(), damaged: Vec::new(), remarks })
 }
