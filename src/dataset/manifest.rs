@@ -124,7 +124,8 @@ impl Manifest {
     /// # Errors
     ///
     /// [`Error::Io`], or [`Error::Line`] naming file, line and column of the first mistake: a missing column, an
-    /// empty path or label, a word that is no number or split, a clip that is listed twice.
+    /// empty path or label, a word that is no number or split, a clip that is listed twice, a mixture that the other
+    /// columns contradict.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
         let line = |line: u64, reason: String| Error::Line { path: path.to_owned(), line, reason };
@@ -143,11 +144,13 @@ impl Manifest {
             return Err(line(1, format!("the column `{name}` is there twice; rename or remove one")));
         }
 
+        let root = path.parent().unwrap_or(Path::new(""));
         let mut entries = Vec::new();
         let mut seen = HashMap::new();
         for record in table.records() {
             let Record { line: number, values } = record.map_err(Error::table(path))?;
             let entry = parse(&header, &values).map_err(|reason| line(number, reason))?;
+            check_mixture(&header, &entry, root).map_err(|reason| line(number, reason))?;
             let key = (entry.path.clone(), entry.start.map(f64::to_bits));
             if let Some(first) = seen.insert(key, number) {
                 let name = entry.path.display();
@@ -158,7 +161,7 @@ impl Manifest {
         if entries.is_empty() {
             return Err(line(1, "there is no clip in it".to_owned()));
         }
-        Ok(Self::new(path.parent().unwrap_or(Path::new("")), entries))
+        Ok(Self::new(root, entries))
     }
 
     /// Writes the manifest as CSV, whole or not at all. Columns without any value are left out. Clips keep their
@@ -305,6 +308,38 @@ fn parse(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Entry
     Ok(entry)
 }
 
+/// Refuses a mixture whose voices are not those that the other columns tell of, and, in a table of mixtures, a row that
+/// has neither a mixture nor a file.
+fn check_mixture(header: &csv::StringRecord, entry: &Entry, root: &Path) -> Result<(), String> {
+    let is_there = |name: &str| header.iter().any(|column| column == name);
+    let Some(mixture) = &entry.mixture else {
+        if is_there("mixture") && !root.join(&entry.path).is_file() {
+            let path = entry.path.display();
+            return Err(format!("mixture is empty and there is no file {path}; give one of them"));
+        }
+        return Ok(());
+    };
+    if entry.start.is_some() || entry.duration.is_some() {
+        return Err(
+            "start and duration are parts of a file, and mixture has none; leave them empty".to_owned()
+        );
+    }
+    let voices = mixture.voices.len();
+    let told = |name: &str, count: Option<usize>| match count {
+        Some(count) if count != voices => {
+            Err(format!("{name} tells of {count} speakers and mixture has {voices}; correct the row"))
+        }
+        _ => Ok(()),
+    };
+    let cell = |name: &str| entry.extra.get(name).map_or("", String::as_str);
+    // What is no number is somebody's own way to tell, and several labels are no number either.
+    let number = |text: &str| if text.is_empty() { Some(0) } else { text.parse().ok() };
+    told("labels", number(&entry.labels.join(",")))?;
+    told("speaker_ids", is_there("speaker_ids").then_some(entry.speaker_ids.len()))?;
+    told("speakers", is_there("speakers").then(|| number(cell("speakers"))).flatten())?;
+    told("speakers_sex", is_there("speakers_sex").then(|| cell("speakers_sex").chars().count()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,6 +395,64 @@ mod tests {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(&format!("m.csv, line {line}: ")) && error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_row_that_contradicts_its_mixture_is_named() {
+        let voice = r#"{""path"":""v.flac"",""start"":0,""gain"":1}"#;
+        let voices = |count: usize| vec![voice; count].join(",");
+        let pink = r#","noise":{"sound":{"colour":"pink","seed":1}}"#.replace('"', "\"\"");
+        let mixture =
+            |count: usize, more: &str| format!(r#""{{""seconds"":1,""voices"":[{}]{more}}}""#, voices(count));
+        let right = |column: &str| match column {
+            "speaker_ids" => "1 2",
+            "speakers" => "2",
+            "speakers_sex" => "MF",
+            _ => "",
+        };
+        let table = |column: &str, row: &str| {
+            let first = format!("a.wav,2,{},{}", right(column), mixture(2, ""));
+            read(&format!("path,labels,{column},mixture\n{first}\nb.wav,{row}\n"))
+        };
+        let (one, two, three) = (mixture(1, ""), mixture(2, ""), mixture(3, ""));
+        for (column, row, expected) in [
+            ("speaker_ids", format!("2,3 4,{three}"), "labels tells of 2 speakers and mixture has 3"),
+            ("speaker_ids", format!("1,3 4,{one}"), "speaker_ids tells of 2 speakers and mixture has 1"),
+            ("speaker_ids", format!("2,,{two}"), "speaker_ids tells of 0 speakers and mixture has 2"),
+            ("speakers", format!("2,3,{two}"), "speakers tells of 3 speakers and mixture has 2"),
+            ("speakers", format!("2,,{two}"), "speakers tells of 0 speakers and mixture has 2"),
+            ("speakers_sex", format!("2,M,{two}"), "speakers_sex tells of 1 speakers and mixture has 2"),
+            (
+                "speakers",
+                format!("1,1,{}", mixture(0, &pink)),
+                "labels tells of 1 speakers and mixture has 0",
+            ),
+            ("speakers", format!("0,0,{}", mixture(0, "")), "mixture: there are neither voices nor noise"),
+            ("speakers", "2,2,".to_owned(), "mixture is empty and there is no file b.wav"),
+            ("start", format!("2,0.5,{two}"), "start and duration are parts of a file"),
+        ] {
+            let error = table(column, &row).unwrap_err().to_string();
+            assert!(error.contains("m.csv, line 3: ") && error.contains(expected), "{row}: {error}");
+        }
+        for (column, row) in [
+            ("speaker_ids", format!("2,3 4,{two}")),
+            ("speaker_ids", format!("two,3 4,{two}")),
+            ("speakers", format!("2,both,{two}")),
+            ("speakers", format!("0,0,{}", mixture(0, &pink))),
+        ] {
+            assert_eq!(table(column, &row).unwrap().entries.len(), 2, "{row}");
+        }
+    }
+
+    #[test]
+    fn files_may_stand_among_mixtures() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.csv");
+        let mixture = r#""{""seconds"":1,""voices"":[{""path"":""v.flac"",""start"":0,""gain"":1}]}""#;
+        std::fs::write(&path, format!("path,labels,mixture\na.wav,1,{mixture}\nb.wav,1,\n")).unwrap();
+        assert!(Manifest::read(&path).unwrap_err().to_string().contains("line 3: mixture is empty"));
+        std::fs::write(folder.path().join("b.wav"), "x").unwrap();
+        assert_eq!(Manifest::read(&path).unwrap().entries.len(), 2);
     }
 
     #[test]

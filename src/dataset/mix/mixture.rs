@@ -109,7 +109,13 @@ impl Mixture {
             within("room.damping", room.damping, 0.0, 0.99)?;
             within("room.wet", room.wet, 0.0, 10.0)?;
         }
+        if self.voices.is_empty() && self.noise.is_none() {
+            return Err("there are neither voices nor noise, so nothing is heard".to_owned());
+        }
         if let Some(noise) = &self.noise {
+            if noise.snr.is_some() == self.voices.is_empty() {
+                return Err("noise.snr belongs to noise beside voices, and only there".to_owned());
+            }
             within("noise.snr", noise.snr.unwrap_or(0.0), -100.0, 100.0)?;
             if let Sound::Recording { start, .. } = noise.sound {
                 within("noise.sound.start", start, 0.0, 1e6)?;
@@ -156,6 +162,8 @@ mod tests {
 
     const FULL: &str = r#"{"seconds":1.0,"voices":[{"path":"a/1.flac","start":1.48,"gain":0.25}],"room":{"size":1.0,"reverberation_time":0.4,"damping":0.2,"wet":0.3},"noise":{"sound":{"path":"n.wav","start":0.0},"snr":12.5},"level":-31.25}"#;
 
+    const VOICE: &str = r#"{"path":"a/1.flac","start":1.48,"gain":0.25}"#;
+
     #[test]
     fn the_json_reads_back_to_itself() {
         let mixture = Mixture::parse(FULL).unwrap();
@@ -182,10 +190,15 @@ mod tests {
             ("\"snr\":12.5", "\"snr\":1e9", "noise.snr is"),
             ("\"level\":-31.25", "\"level\":20", "level is 20"),
             ("\"path\":\"n.wav\"", "\"colour\":\"grey\"", "mixture: "),
+            (",\"snr\":12.5", "", "noise.snr belongs to noise beside voices"),
+            (VOICE, "", "noise.snr belongs to noise beside voices"),
         ] {
             assert!(FULL.contains(old), "{old}");
             let error = Mixture::parse(&FULL.replace(old, new)).unwrap_err();
             assert!(error.starts_with("mixture: ") && error.contains(expected), "{new}: {error}");
         }
+        let error = Mixture::parse(r#"{"seconds":1.0,"voices":[]}"#).unwrap_err();
+        assert!(error.contains("neither voices nor noise"), "{error}");
+        Mixture::parse(&FULL.replace(VOICE, "").replace(",\"snr\":12.5", "")).unwrap();
     }
 }
