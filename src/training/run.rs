@@ -8,6 +8,8 @@ use super::checkpoint::{self, State};
 use super::fit::{Ended, Fit, optimizer};
 use super::run_dir::save;
 use super::{ClipCounts, Error, Event, Observer, Recipe, RunDir, RunInfo, Versions};
+use crate::audio::AudioConfig;
+use crate::config::ConfigError;
 use crate::dataset::mix::{Corpus, Mixer};
 use crate::dataset::prepare::{self, Source};
 use crate::dataset::{
@@ -121,6 +123,7 @@ fn read_data(
         // A manifest that was prepared before is taken whatever the recipe's layout.
         Some(Source::LibrispeechMix) if path.is_dir() => {
             let mix = recipe.data.mix.clone().unwrap_or_default();
+            check_heard(mix.seconds, &recipe.audio)?;
             let progress = |done, total| observer.event(&Event::Checked { done, total });
             let corpus = Corpus::list(path, &mix, Seed(recipe.seed))?;
             let mixer = Mixer::new(corpus, &progress, stop)?;
@@ -133,7 +136,22 @@ fn read_data(
         }
         _ => Manifest::read(path)?,
     };
+    let mixtures = manifest.entries.iter().filter_map(|entry| entry.mixture.as_ref());
+    check_heard(mixtures.map(|mixture| mixture.seconds).fold(0.0, f64::max), &recipe.audio)?;
     Ok((manifest, Vec::new()))
+}
+
+/// Refuses mixtures of `seconds` that are longer than a clip: their label counts everybody, whoever is heard in the part.
+fn check_heard(seconds: f64, audio: &AudioConfig) -> Result<(), ConfigError> {
+    if (seconds * f64::from(audio.sample_rate)).round() as usize <= audio.clip_samples() {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} s is less than the {seconds} s of the mixtures, whose labels count people that are then not heard; give at \
+         least {seconds}, or make shorter mixtures",
+        audio.clip_seconds
+    );
+    Err(ConfigError::field("audio.clip_seconds", reason))
 }
 
 /// Trains `recipe` and fills the run directory. `stop`, once set, saves and ends the run after the current step.
@@ -145,13 +163,13 @@ pub fn train(
 ) -> Result<Outcome, Error> {
     let device = models::device(&options.device)?;
     let run_dir = RunDir::new(&options.out);
-    let mut prepared = prepare(recipe, options.data.as_deref(), observer, stop)?;
-    let recipe = &Recipe { split: prepared.split.clone(), ..recipe.clone() };
-    let fingerprint = fingerprint(recipe, &prepared)?;
     let empty = std::fs::read_dir(run_dir.path()).is_ok_and(|mut entries| entries.next().is_none());
     if !options.resume && run_dir.path().exists() && !empty {
         return Err(Error::Exists { path: options.out.clone() });
     }
+    let mut prepared = prepare(recipe, options.data.as_deref(), observer, stop)?;
+    let recipe = &Recipe { split: prepared.split.clone(), ..recipe.clone() };
+    let fingerprint = fingerprint(recipe, &prepared)?;
     let seed = Seed(recipe.seed);
     let shape = prepared.extractor.shape();
     let mut model = recipe.model.init(shape, prepared.labels.len(), seed, &device.clone().autodiff())?;
