@@ -108,36 +108,35 @@ impl Fingerprinter {
     fn energies(&self, samples: &[f32]) -> Vec<[f32; BANDS]> {
         let (mut frame, mut spectrum) = (self.fft.make_input_vec(), self.fft.make_output_vec());
         let mut scratch: Vec<Complex<f32>> = self.fft.make_scratch_vec();
-        let energies = |index: usize| {
-            let start = (index * HOP) as isize - (FRAME / 2) as isize;
-            for (i, (value, window)) in frame.iter_mut().zip(&self.window).enumerate() {
-                let sample = usize::try_from(start + i as isize).ok().and_then(|at| samples.get(at));
-                *value = window * sample.copied().unwrap_or(0.0);
-            }
-            let mut bands = [0.0; BANDS];
+        let mut powers = vec![0.0_f32; spectrum.len()];
+        let zeros = [0.0; FRAME / 2];
+        let around = [&zeros[..], samples, &zeros[..]].concat();
+        let energies = |wave: &[f32]| {
+            let windowed = wave.iter().zip(&self.window).map(|(sample, window)| sample * window);
+            frame.iter_mut().zip(windowed).for_each(|(value, windowed)| *value = windowed);
             // Cannot fail: all three buffers were made by this plan.
-            if self.fft.process_with_scratch(&mut frame, &mut spectrum, &mut scratch).is_ok() {
-                for (band, edges) in bands.iter_mut().zip(self.edges.windows(2)) {
-                    *band = spectrum[edges[0]..edges[1]].iter().map(Complex::norm_sqr).sum();
-                }
-            }
-            bands
+            let _ = self.fft.process_with_scratch(&mut frame, &mut spectrum, &mut scratch);
+            powers.iter_mut().zip(&spectrum).for_each(|(power, bin)| *power = bin.norm_sqr());
+            std::array::from_fn(|band| powers[self.edges[band]..self.edges[band + 1]].iter().sum())
         };
-        (0..samples.len().div_ceil(HOP)).map(energies).collect()
+        around.windows(FRAME).step_by(HOP).take(samples.len().div_ceil(HOP)).map(energies).collect()
     }
 }
 
 /// The bits of a frame and the numbers of those that are least sure.
 fn sub_fingerprint(now: &[f32; BANDS], before: &[f32; BANDS]) -> (u32, u32) {
-    let (mut bits, mut sureness) = (0_u32, [(0.0_f32, 0_u32); BANDS - 1]);
+    let mut bits = 0_u32;
+    // Sureness in the upper half, the bit's number in the lower: of positive floats, the bits are in order.
+    let mut sureness = [0_u64; BANDS - 1];
     for m in 0..BANDS - 1 {
         let difference = (now[m] - now[m + 1]) - (before[m] - before[m + 1]);
         let sum = now[m] + now[m + 1] + before[m] + before[m + 1];
         bits |= u32::from(difference > 0.0) << m;
-        sureness[m] = (difference.abs() / sum.max(f32::MIN_POSITIVE), m as u32);
+        let share = difference.abs() / sum.max(f32::MIN_POSITIVE);
+        sureness[m] = u64::from(share.to_bits()) << 32 | m as u64;
     }
-    sureness.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let weak = sureness[..WEAK].iter().rev().fold(0, |all, (_, bit)| all << 5 | bit);
+    sureness.sort_unstable();
+    let weak = sureness[..WEAK].iter().rev().fold(0, |all, sure| all << 5 | *sure as u32);
     // 0 means that there is no sound.
     (bits.max(1), weak)
 }

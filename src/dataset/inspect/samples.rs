@@ -35,12 +35,12 @@ pub(super) struct Samples {
 
 impl Samples {
     pub(super) fn new(samples: &[f32], sample_rate: u32) -> Self {
-        let (low, high) = samples.iter().fold((f32::MAX, f32::MIN), |(l, h), x| (l.min(*x), h.max(*x)));
+        let (low, high) = extremes(samples);
         let silent = low.abs().max(high.abs()) < SILENCE;
         let flat = high - low < SILENCE;
         let zeros = if silent { 0 } else { zeros_at_the_ends(samples) };
         let padding = zeros as f64 / samples.len().max(1) as f64;
-        let energy: f64 = samples.iter().map(|x| f64::from(*x).powi(2)).sum();
+        let energy = energy(samples);
         Self {
             level: (10.0 * (energy / samples.len().max(1) as f64).log10()).max(-100.0),
             silent,
@@ -52,6 +52,32 @@ impl Samples {
     }
 }
 
+/// The smallest and the largest sample. Eight at a time, as the processor can.
+fn extremes(samples: &[f32]) -> (f32, f32) {
+    let (eights, rest) = samples.as_chunks::<8>();
+    let (mut lows, mut highs) = ([f32::MAX; 8], [f32::MIN; 8]);
+    for eight in eights {
+        for i in 0..8 {
+            lows[i] = lows[i].min(eight[i]);
+            highs[i] = highs[i].max(eight[i]);
+        }
+    }
+    let low = lows.iter().chain(rest).fold(f32::MAX, |low, x| low.min(*x));
+    (low, highs.iter().chain(rest).fold(f32::MIN, |high, x| high.max(*x)))
+}
+
+/// The sum of squares, eight at a time.
+fn energy(samples: &[f32]) -> f64 {
+    let (eights, rest) = samples.as_chunks::<8>();
+    let mut sums = [0.0_f64; 8];
+    for eight in eights {
+        for i in 0..8 {
+            sums[i] += f64::from(eight[i]).powi(2);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>()
+}
+
 fn zeros_at_the_ends(samples: &[f32]) -> usize {
     let zeros = |samples: &mut dyn Iterator<Item = &f32>| samples.take_while(|x| **x == 0.0).count();
     zeros(&mut samples.iter()) + zeros(&mut samples.iter().rev())
@@ -59,14 +85,17 @@ fn zeros_at_the_ends(samples: &[f32]) -> usize {
 
 #[expect(clippy::float_cmp, reason = "clipping makes samples exactly equal")]
 fn clipped(samples: &[f32], low: f32, high: f32) -> Option<f64> {
-    let runs = || samples.chunk_by(|x, y| x == y).filter(|run| run.len() >= RUN);
     let at = |x: f32| (x == high && high >= LOUD) || (x == low && low <= -LOUD);
     // A wave of few steps has as many runs below its extremes.
     let below = |x: f32| !at(x) && (x > high / 2.0 || x < low / 2.0);
-    let (count, clipped) = runs()
-        .filter(|run| at(run[0]))
-        .fold((0, 0), |(count, samples), run| (count + 1, samples + run.len()));
-    let others = runs().filter(|run| below(run[0])).count();
+    let (mut count, mut clipped, mut others) = (0, 0, 0);
+    for run in samples.chunk_by(|x, y| x == y).filter(|run| run.len() >= RUN) {
+        if at(run[0]) {
+            (count, clipped) = (count + 1, clipped + run.len());
+        } else {
+            others += usize::from(below(run[0]));
+        }
+    }
     (count >= RUNS && count > others).then(|| clipped as f64 / samples.len() as f64)
 }
 
