@@ -13,6 +13,7 @@ mod features;
 mod fetch;
 mod folds;
 mod fsdkaggle2019;
+mod hash_weights;
 mod loader;
 mod mix;
 mod packing;
