@@ -46,8 +46,8 @@ pub enum Command {
     Compare(commands::compare::Args),
     /// Judge a run on its test (or validation) clips and write its report.
     Evaluate(commands::evaluate::Args),
-    /// List the network architectures.
-    Models,
+    /// List the network architectures; with a name, the stages of one that can be frozen.
+    Models(commands::models::Args),
     /// Pack a run directory as one portable file, or list what is in one.
     Bundle(commands::bundle::Args),
     /// Predict labels of recordings.
@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(&args, &output),
         Command::Compare(args) => commands::compare::run(&args, &output),
         Command::Evaluate(args) => commands::evaluate::run(&args, &output),
-        Command::Models => commands::models::run(&output),
+        Command::Models(args) => commands::models::run(&args, &output),
         Command::Bundle(args) => commands::bundle::run(&args, &output),
         Command::Predict(args) => commands::predict::run(&args, &output),
         Command::Serve(args) => commands::serve::run(&args, &output),

@@ -23,6 +23,12 @@ pub trait Architecture {
     /// The network with fresh weights drawn from `rng`.
     fn init(&self, rng: &mut ChaCha8Rng, input: FeatureShape, num_classes: usize, device: &Device) -> Model;
 
+    /// The parts of the network that can be frozen, in the order in which a clip passes them: together all tensors, each
+    /// in one stage. Empty for networks that are only ever trained whole.
+    fn stages(&self) -> Vec<Stage> {
+        Vec::new()
+    }
+
     /// The place in this network of the tensor `name` of a published file; `None` when it is not part of it, and
     /// always for networks nobody published weights of.
     fn published(&self, _layout: Layout, _name: &str) -> Option<Published> {
@@ -33,6 +39,28 @@ pub trait Architecture {
     /// instance. Any other tensor that has no place is a sign of another network.
     fn unused(&self, _layout: Layout, _name: &str) -> bool {
         false
+    }
+}
+
+/// A part of a network that can be frozen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// Its name in recipes.
+    pub name: String,
+    /// Names, or beginnings of names up to a dot, of its tensors.
+    pub tensors: Vec<String>,
+}
+
+impl Stage {
+    /// A stage of these tensors.
+    pub fn of<const N: usize>(name: impl Into<String>, tensors: [&str; N]) -> Self {
+        Self { name: name.into(), tensors: tensors.map(str::to_owned).to_vec() }
+    }
+
+    /// Whether the tensor `name` belongs to it.
+    pub fn contains(&self, name: &str) -> bool {
+        let within = |start: &String| name.strip_prefix(start).is_some_and(|rest| rest.starts_with('.'));
+        self.tensors.iter().any(within)
     }
 }
 

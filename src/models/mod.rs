@@ -5,17 +5,24 @@
 //! features to logits outside training.
 
 mod architecture;
+mod backbone;
 pub mod blocks;
 mod cnn;
 mod crnn;
 mod dense;
 mod device;
+mod efficientnet_b3;
 mod error;
 mod esc_cnn;
+mod freeze;
+mod head;
+mod inception_v3;
 mod infer;
 mod lstm;
 mod m34_res;
+mod mobilenet_v2;
 mod published;
+mod resnet50;
 mod simple;
 mod spec_cnn;
 mod waveform_cnn;
@@ -26,17 +33,23 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use architecture::{Architecture, Options};
+pub use architecture::{Architecture, Options, Stage};
+pub use backbone::BackboneConfig;
 pub use blocks::Count;
 pub use cnn::{Cnn, CnnConfig};
 pub use crnn::{Crnn, CrnnConfig};
 pub use dense::{Dense, DenseConfig};
 pub use device::device;
+pub use efficientnet_b3::EfficientNetB3;
 pub use error::Error;
 pub use esc_cnn::{EscCnn, EscCnnConfig};
+pub use head::{GapDense, GapDenseConfig, Head, HeadConfig};
+pub use inception_v3::InceptionV3;
 pub use lstm::{LstmConfig, LstmNet};
 pub use m34_res::{M34Res, M34ResConfig};
+pub use mobilenet_v2::MobileNetV2;
 pub use published::{Axes, Layout, Published};
+pub use resnet50::ResNet50;
 pub use simple::{Simple, SimpleConfig};
 pub use spec_cnn::{SpecCnn, SpecCnnConfig};
 pub use waveform_cnn::{Depth, WaveformCnn, WaveformCnnConfig};
@@ -90,11 +103,22 @@ pub enum ModelConfig {
     /// See [`EscCnn`].
     #[serde(rename = "esc-cnn")]
     EscCnn(EscCnnConfig),
+    /// See [`ResNet50`].
+    #[serde(rename = "resnet50")]
+    ResNet50(BackboneConfig),
+    /// See [`EfficientNetB3`].
+    #[serde(rename = "efficientnet-b3")]
+    EfficientNetB3(BackboneConfig),
+    /// See [`InceptionV3`].
+    #[serde(rename = "inception-v3")]
+    InceptionV3(BackboneConfig),
+    /// See [`MobileNetV2`].
+    #[serde(rename = "mobilenet-v2")]
+    MobileNetV2(BackboneConfig),
 }
 
 /// Any network of the zoo.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one value a process; boxing would hide the modules from Burn")]
 pub enum Model {
     /// See [`Dense`].
     Dense(Dense),
@@ -114,6 +138,14 @@ pub enum Model {
     Simple(Simple),
     /// See [`EscCnn`].
     EscCnn(EscCnn),
+    /// See [`ResNet50`].
+    ResNet50(ResNet50),
+    /// See [`EfficientNetB3`].
+    EfficientNetB3(EfficientNetB3),
+    /// See [`InceptionV3`].
+    InceptionV3(InceptionV3),
+    /// See [`MobileNetV2`].
+    MobileNetV2(MobileNetV2),
 }
 
 impl ModelConfig {
@@ -134,6 +166,10 @@ impl ModelConfig {
             Self::Spec4Block(_) => "spec-4block",
             Self::Simple(_) => "simple",
             Self::EscCnn(_) => "esc-cnn",
+            Self::ResNet50(_) => "resnet50",
+            Self::EfficientNetB3(_) => "efficientnet-b3",
+            Self::InceptionV3(_) => "inception-v3",
+            Self::MobileNetV2(_) => "mobilenet-v2",
         }
     }
 
@@ -154,6 +190,10 @@ impl ModelConfig {
             Self::Spec4Block(config) => Box::new(config.of(4)),
             Self::Simple(config) => Box::new(config.clone()),
             Self::EscCnn(config) => Box::new(config.clone()),
+            Self::ResNet50(config) => Box::new(resnet50::Design(config)),
+            Self::EfficientNetB3(config) => Box::new(efficientnet_b3::Design(config)),
+            Self::InceptionV3(config) => Box::new(inception_v3::Design(config)),
+            Self::MobileNetV2(config) => Box::new(mobilenet_v2::Design(config)),
         }
     }
 
@@ -275,6 +315,22 @@ impl Model {
             Self::SpecCnn(model) => model.forward(input),
             Self::Simple(model) => model.forward(input),
             Self::EscCnn(model) => model.forward(input),
+            Self::ResNet50(model) => model.forward(input),
+            Self::EfficientNetB3(model) => model.forward(input),
+            Self::InceptionV3(model) => model.forward(input),
+            Self::MobileNetV2(model) => model.forward(input),
+        }
+    }
+
+    /// `[batch, bins, frames]` → one vector a clip, the mean over the last map in front of the head; `None` for
+    /// networks without such a vector.
+    pub fn embed(&self, input: Tensor<3>) -> Option<Tensor<2>> {
+        match self {
+            Self::ResNet50(model) => Some(model.embed(input)),
+            Self::EfficientNetB3(model) => Some(model.embed(input)),
+            Self::InceptionV3(model) => Some(model.embed(input)),
+            Self::MobileNetV2(model) => Some(model.embed(input)),
+            _ => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
-use super::blocks::{BatchNormOptions, Count, batch_norm, conv2d, linear, max_2x2};
+use super::blocks::{BatchNormOptions, Count, batch_norm, conv2d, linear, max_2x2, max_2x2_padded};
 use crate::features::FeatureShape;
 
 /// Largest value of features that are scaled like an image.
@@ -65,35 +65,66 @@ impl Architecture for SimpleConfig {
     }
 
     fn count(&self, input: FeatureShape, num_classes: usize) -> Count {
-        let start = Count::new([1, input.bins, input.frames]);
-        let map = CHANNELS
-            .iter()
-            .fold(start, |count, &channels| count.batch_norm().conv(channels, [self.kernel; 2]).pool([2, 2]));
-        map.global_pool().batch_norm().dense(self.dense).dense(num_classes)
+        self.count_with(Count::new([1, input.bins, input.frames]), num_classes, |count| count.pool([2, 2]))
     }
 
     fn init(&self, rng: &mut ChaCha8Rng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
+        Model::Simple(self.build(rng, 1, num_classes, device))
+    }
+}
+
+impl SimpleConfig {
+    /// The network for an image or map of `channels`.
+    pub(super) fn build(
+        &self,
+        rng: &mut ChaCha8Rng,
+        channels: usize,
+        num_classes: usize,
+        device: &Device,
+    ) -> Simple {
         let norm = |channels| batch_norm(channels, self.batch_norm, device);
         let [first, second] = CHANNELS;
-        Model::Simple(Simple {
-            batch_norm1: norm(1),
-            conv1: conv2d(rng, [1, first], self.kernel, device),
+        Simple {
+            batch_norm1: norm(channels),
+            conv1: conv2d(rng, [channels, first], self.kernel, device),
             batch_norm2: norm(first),
             conv2: conv2d(rng, [first, second], self.kernel, device),
             batch_norm3: norm(second),
             dense: linear(rng, second, self.dense, device),
             dropout: DropoutConfig::new(self.dropout).init(),
             output: linear(rng, self.dense, num_classes, device),
-        })
+        }
+    }
+
+    /// What [`Simple::on_map`] costs after a map that was counted.
+    pub(super) fn count_on_map(&self, map: Count, num_classes: usize) -> Count {
+        self.count_with(map, num_classes, Count::pool_2x2_padded)
+    }
+
+    fn count_with(&self, start: Count, num_classes: usize, pool: impl Fn(Count) -> Count) -> Count {
+        let block =
+            |count: Count, &channels: &usize| pool(count.batch_norm().conv(channels, [self.kernel; 2]));
+        let map = CHANNELS.iter().fold(start, block);
+        map.global_pool().batch_norm().dense(self.dense).dense(num_classes)
     }
 }
 
 impl Simple {
     /// `[batch, bins, frames]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
-        let x = self.batch_norm1.forward(input.unsqueeze_dim::<4>(1) / WHITE);
-        let x = self.batch_norm2.forward(max_2x2(relu(self.conv1.forward(x))));
-        let x = max_2x2(relu(self.conv2.forward(x)));
+        self.classify(input.unsqueeze_dim::<4>(1) / WHITE, max_2x2)
+    }
+
+    /// The network as the head of another one: `[batch, channels, h, w]` → `[batch, num_classes]`. The map is no image,
+    /// so it is not divided; and it may be small, so that the maxima keep odd last rows and columns.
+    pub(super) fn on_map(&self, map: Tensor<4>) -> Tensor<2> {
+        self.classify(map, max_2x2_padded)
+    }
+
+    fn classify(&self, x: Tensor<4>, pool: impl Fn(Tensor<4>) -> Tensor<4>) -> Tensor<2> {
+        let x = self.batch_norm1.forward(x);
+        let x = self.batch_norm2.forward(pool(relu(self.conv1.forward(x))));
+        let x = pool(relu(self.conv2.forward(x)));
         let x = self.batch_norm3.forward(x.mean_dims(&[2, 3]).squeeze_dim::<3>(3));
         let x = relu(self.dense.forward(x.squeeze_dim::<2>(2)));
         self.output.forward(self.dropout.forward(x))

@@ -97,20 +97,21 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
-/// Where in the network a traversal is. The enum's own level is left out, so names start at the layer.
+/// Where in the network a traversal is. Levels that only choose between modules (enums) are left out, so names start at
+/// the layer.
 #[derive(Default)]
-struct Path(Vec<String>);
+pub(super) struct Path(Vec<String>);
 
 impl Path {
-    fn enter(&mut self, name: &str, container_type: &str) {
-        self.0.push(if container_type.starts_with("Enum:Model") { String::new() } else { name.to_owned() });
+    pub(super) fn enter(&mut self, name: &str, container_type: &str) {
+        self.0.push(if container_type.starts_with("Enum:") { String::new() } else { name.to_owned() });
     }
 
-    fn exit(&mut self) {
+    pub(super) fn exit(&mut self) {
         self.0.pop();
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.0.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(".")
     }
 }

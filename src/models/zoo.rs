@@ -1,8 +1,8 @@
 //! The one table of architectures: `oido models` prints it, and one test runs over every row.
 
 use super::{
-    CnnConfig, CrnnConfig, DenseConfig, EscCnnConfig, LstmConfig, M34ResConfig, ModelConfig, SimpleConfig,
-    SpecCnnConfig, WaveformCnnConfig,
+    BackboneConfig, CnnConfig, CrnnConfig, DenseConfig, EscCnnConfig, LstmConfig, M34ResConfig, ModelConfig,
+    SimpleConfig, SpecCnnConfig, WaveformCnnConfig,
 };
 use crate::features::FeatureShape;
 
@@ -42,6 +42,13 @@ pub fn zoo() -> Vec<ZooRow> {
         ..speakers(config, FeatureShape { bins: 1, frames: 16_000 }, summary)
     };
     let spectrogram = |config, summary| speakers(config, FeatureShape { bins: 201, frames: 81 }, summary);
+    let picture = |config, summary, source| ZooRow {
+        config,
+        input: FeatureShape { bins: 80, frames: 92 },
+        num_classes: 80,
+        summary,
+        source,
+    };
     let (m, spec) = (WaveformCnnConfig::default, SpecCnnConfig::default);
     vec![
         urban(ModelConfig::Dense(DenseConfig::default()), "mean of the spectrogram, five dense layers"),
@@ -70,5 +77,21 @@ pub fn zoo() -> Vec<ZooRow> {
             summary: "three convolution blocks, attention, dense head",
             source: "environmental-sounds study",
         },
+        picture(ModelConfig::ResNet50(BackboneConfig::default()), "50 residual layers", "He et al. 2016"),
+        picture(
+            ModelConfig::MobileNetV2(BackboneConfig::default()),
+            "17 inverted residual blocks",
+            "Sandler et al. 2018",
+        ),
+        picture(
+            ModelConfig::InceptionV3(BackboneConfig::default()),
+            "11 blocks of parallel branches",
+            "Szegedy et al. 2016",
+        ),
+        picture(
+            ModelConfig::EfficientNetB3(BackboneConfig::default()),
+            "26 inverted residual blocks, channels weighted",
+            "Tan & Le 2019",
+        ),
     ]
 }

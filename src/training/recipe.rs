@@ -11,7 +11,7 @@ use crate::dataset::prepare::Source;
 use crate::dataset::{Filter, SplitConfig};
 use crate::decision::DecisionConfig;
 use crate::features::{Extractor, FeatureConfig};
-use crate::models::ModelConfig;
+use crate::models::{ModelConfig, Stage};
 
 /// An experiment, complete: data, split, audio, features, model, training and decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,6 +113,13 @@ pub struct TrainingConfig {
     pub monitor: Monitor,
     /// Early stopping: epochs without improvement before training ends; 0 never stops early. Default 10.
     pub patience: usize,
+    /// Stages of the network that stay as they are: their names, ranges such as `..layer2`, the last ones in front of the
+    /// head (`last 2`), or `backbone`; see [`ModelConfig::frozen_stages`]. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
+    /// The stages in front of the head that train with it, in the same words, in place of `frozen`. Default all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trainable: Vec<String>,
 }
 
 impl Default for TrainingConfig {
@@ -124,6 +131,8 @@ impl Default for TrainingConfig {
             learning_rate: 1e-3,
             monitor: Monitor::Accuracy,
             patience: 10,
+            frozen: Vec::new(),
+            trainable: Vec::new(),
         }
     }
 }
@@ -198,6 +207,11 @@ impl Recipe {
         Self { data, features: self.features.resolve(&self.audio), ..self.clone() }
     }
 
+    /// The stages of the network that training leaves as they are.
+    pub fn frozen_stages(&self) -> Result<Vec<Stage>, ConfigError> {
+        self.model.frozen_stages(&self.training.frozen, &self.training.trainable)
+    }
+
     /// Everything that can be checked without data.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.name.is_empty() || self.name.contains(['/', '\\']) {
@@ -209,6 +223,7 @@ impl Recipe {
         self.decision.validate()?;
         self.training.validate()?;
         let extractor = Extractor::new(&self.audio, &self.features)?;
+        self.frozen_stages()?;
         // The number of classes is the data's; two are the least any network accepts.
         self.model.validate(extractor.shape(), 2)
     }
@@ -283,6 +298,7 @@ mod tests {
             ("training.batch_size=0", "training.batch_size"),
             ("training.learning_rate=-1.0", "training.learning_rate"),
             ("training.epoch=3", "epoch"),
+            ("training.frozen=['stem']", "training.frozen"),
             ("model.name=resnet5000", "resnet5000"),
             ("model.dropout=1.5", "model.dropout"),
             ("decision.threshold=2.0", "decision.threshold"),

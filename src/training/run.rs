@@ -100,6 +100,13 @@ pub fn prepare(
     }
     recipe.decision.validate_for(labels.names())?;
     recipe.model.validate(extractor.shape(), labels.len())?;
+    let frozen: Vec<String> = recipe.frozen_stages()?.into_iter().map(|stage| stage.name).collect();
+    if !frozen.is_empty() {
+        splits.warnings.push(format!(
+            "stages that are frozen with the random weights they begin with, as nothing trained them before: {}",
+            frozen.join(", ")
+        ));
+    }
     let parameters = recipe.model.parameters(extractor.shape(), labels.len());
     Ok(Prepared { manifest: Arc::new(manifest), split, splits, labels, extractor, parameters })
 }
@@ -173,6 +180,8 @@ pub fn train(
     let seed = Seed(recipe.seed);
     let shape = prepared.extractor.shape();
     let mut model = recipe.model.init(shape, prepared.labels.len(), seed, &device.clone().autodiff())?;
+    let frozen = recipe.frozen_stages()?;
+    model = model.freeze(&frozen);
     let mut optimizer = optimizer(&recipe.training);
     let mut state = State::start(fingerprint.clone());
     let mut damaged = Vec::new();
@@ -181,7 +190,7 @@ pub fn train(
     {
         (model, optimizer, state, damaged) = (loaded.model, loaded.optimizer, loaded.state, loaded.damaged);
     }
-    let trainable = model.count_parameters().trainable;
+    let trainable = model.trainable_parameters(&frozen);
 
     let cache = Arc::new(match &options.cache {
         Some(folder) => FeatureCache::on_disk(folder)?,

@@ -72,6 +72,28 @@ fn models_lists_the_zoo() {
     assert_eq!(data(&tones.ok(&["models", "--json"])).lines().count(), text.lines().count() - 1);
 }
 
+#[test]
+fn models_with_a_name_lists_the_stages_that_can_be_frozen() {
+    let tones = Tones::new();
+    let text = data(&tones.ok(&["models", "mobilenet-v2"]));
+    let row = |stage: &str| {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let row = text.lines().map(words).find(|words| words.first().is_some_and(|w| w == stage));
+        row.unwrap_or_else(|| panic!("{stage} is not in {text}"))[1].parse::<usize>().unwrap()
+    };
+    // Keras' counts: 27 * 32 weights and 4 * 32 numbers of batch normalisation; all 17 blocks; 320 * 1280 and 4 * 1280.
+    assert_eq!((row("stem"), row("last"), row("head")), (992, 414_720, 348_496));
+    let blocks: usize = (1..=17).map(|block| row(&format!("block{block}"))).sum();
+    assert_eq!(992 + blocks + 414_720, 2_257_984);
+    let json: serde_json::Value =
+        serde_json::from_str(&data(&tones.ok(&["models", "resnet50", "--json"]))).unwrap();
+    assert_eq!(json["stages"], serde_json::json!(["stem", "layer1", "layer2", "layer3", "layer4", "head"]));
+    assert!(data(&tones.ok(&["models", "cnn"])).contains("no stages"));
+    let output = oido().args(["models", "vgg"]).assert().failure();
+    let error = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+    assert!(error.contains("`vgg` is no network") && error.contains("resnet50"), "{error}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_reader_that_went_away_is_no_error() {

@@ -100,6 +100,7 @@ pub(crate) fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32, wha
     assert_eq!(actual.len(), expected.len(), "{what}");
     let (low, high) = expected.iter().fold((f32::MAX, f32::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
     let worst = actual.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0_f32, f32::max);
+    assert!(actual.iter().all(|value| value.is_finite()), "{what}: {actual:?}");
     assert!(worst <= tolerance * (high - low), "{what}: off by {worst}, the range is {}", high - low);
 }
 

@@ -345,3 +345,68 @@ fn a_dry_run_writes_nothing_and_impossible_recipes_exit_with_4() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("give --data"), "{}", stderr(&output));
 }
+
+/// `oido train` of a narrow network for pictures whose first blocks are frozen.
+fn train_frozen(out: &Path, epochs: usize, more: &[&str]) -> Command {
+    let mut command = oido();
+    command.args(["train", "quickstart/cnn", "--data"]).arg(tones().join("manifest.csv"));
+    let epochs = format!("training.epochs={epochs}");
+    for set in [
+        "split={protocol=\"stratified\"}",
+        "audio.sample_rate=8000",
+        "audio.clip_seconds=0.5",
+        "features.n_fft=256",
+        "features.hop_length=96",
+        "features.n_mels=32",
+        "model={name=\"mobilenet-v2\",width=0.125}",
+        "training.frozen=[\"..block11\", \"last\"]",
+        "training.patience=0",
+        "training.batch_size=8",
+        &epochs,
+    ] {
+        command.args(["--set", set]);
+    }
+    command.arg("--out").arg(out).args(more);
+    command
+}
+
+#[test]
+fn frozen_stages_stay_as_they_are_and_a_resumed_run_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    assert!(run(&mut train_frozen(&whole, 2, &[])).status.success());
+    assert!(run(&mut train_frozen(&parts, 1, &[])).status.success());
+    let first = weights(&parts);
+    let output = run(&mut train_frozen(&parts, 2, &["--resume"]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let last = weights(&parts);
+    assert_eq!(last, weights(&whole));
+
+    let (first, last) = (
+        safetensors::SafeTensors::deserialize(&first).unwrap(),
+        safetensors::SafeTensors::deserialize(&last).unwrap(),
+    );
+    let mut trained = 0;
+    for (name, view) in last.tensors() {
+        let frozen = match name.strip_prefix("blocks.").map(|rest| rest.split('.').next().unwrap()) {
+            Some(block) => block.parse::<usize>().unwrap() < 11,
+            None => !name.starts_with("head."),
+        };
+        assert_eq!(frozen, view.data() == first.tensor(&name).unwrap().data(), "{name}");
+        if !frozen && !name.contains(".running_") {
+            trained += view.shape().iter().product::<usize>();
+        }
+    }
+    let info: serde_json::Value = serde_json::from_slice(&fs::read(parts.join("run.json")).unwrap()).unwrap();
+    assert_eq!(info["trainable_parameters"], trained);
+    let warnings = info["warnings"].as_array().unwrap();
+    let said = |w: &&serde_json::Value| w.as_str().unwrap().contains("frozen with the random weights");
+    assert!(warnings.iter().find(said).unwrap().as_str().unwrap().ends_with("block10, block11, last"));
+
+    let output = run(&mut train_frozen(&parts, 1, &["--dry-run"]));
+    assert!(stderr(&output).contains(&format!("{trained} of them trainable")), "{}", stderr(&output));
+    let output = run(&mut train_frozen(&parts, 1, &["--dry-run", "--set", "training.frozen=[\"block18\"]"]));
+    assert!(
+        stderr(&output).contains("`block18` is no stage") && stderr(&output).contains("block17, last, head")
+    );
+}

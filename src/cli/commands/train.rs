@@ -9,6 +9,7 @@ use crate::cli::{Exit, Output};
 use crate::dataset;
 use crate::evaluation;
 use crate::features::Extractor;
+use crate::models;
 use crate::training::fit::Ended;
 use crate::training::{self, Recipe, RunDir, RunOptions};
 
@@ -100,11 +101,16 @@ fn dry_run(recipe: &Recipe, args: &Args, output: &Output) -> anyhow::Result<Exit
     if args.data.is_some() || recipe.data.path.is_some() {
         let (progress, stop) = (Progress::new(output), AtomicBool::new(false));
         let prepared = training::prepare(recipe, args.data.as_deref(), &progress, &stop)?;
+        let device = models::device(&args.device)?;
+        let classes = prepared.labels.len();
+        let trainable =
+            recipe.model.trainable_parameters(shape, classes, &recipe.frozen_stages()?, &device)?;
         prepared.splits.warnings.iter().for_each(|warning| output.warn(warning));
         output.say(&format!(
-            "the data is valid: {}; {} classes, {} train, {} valid, {} test clips; {} has {} parameters",
+            "the data is valid: {}; {} classes, {} train, {} valid, {} test clips; {} has {} parameters, \
+             {trainable} of them trainable",
             prepared.split.describe(),
-            prepared.labels.len(),
+            classes,
             prepared.splits.train.len(),
             prepared.splits.valid.len(),
             prepared.splits.test.len(),

@@ -1,5 +1,7 @@
 //! How large a network is, from its shapes alone.
 
+use super::vision::{Convolution, Padding};
+
 /// What a network costs up to some layer, and the shape of one clip there: written down once a model, in the order of
 /// its layers, and tested against the network that is built. Nothing is allocated.
 ///
@@ -40,6 +42,21 @@ impl Count {
         self.layer(weights.saturating_add(to[0]), product(&[weights, to[1], to[2]]), to)
     }
 
+    /// A convolution with padding, stride and groups of its own.
+    pub fn convolution(self, conv: &Convolution) -> Self {
+        let [c_in, height, width] = self.shape;
+        let places = |size, kernel| conv.padding.places(size, kernel, conv.stride);
+        let to = [conv.c_out, places(height, conv.kernel[0]), places(width, conv.kernel[1])];
+        let weights = product(&[conv.depth(c_in), conv.c_out, conv.kernel[0], conv.kernel[1]]);
+        let biases = if conv.bias { conv.c_out } else { 0 };
+        self.layer(weights.saturating_add(biases), product(&[weights, to[1], to[2]]), to)
+    }
+
+    /// Layers beside the others, whose result is added to theirs: a short cut, or weights of the channels.
+    pub fn beside(self, layers: impl FnOnce(Self) -> Self) -> Self {
+        Self { shape: self.shape, ..layers(self) }
+    }
+
     /// Batch normalisation: scale and shift, moving mean and variance.
     pub fn batch_norm(mut self) -> Self {
         let channels = self.shape[0];
@@ -47,10 +64,41 @@ impl Count {
         self.layer(channels.saturating_mul(2), 0, self.shape)
     }
 
+    /// Batch normalisation that only shifts.
+    pub fn batch_norm_without_scale(self) -> Self {
+        let whole = self.batch_norm();
+        Self { trainable: whole.trainable.saturating_sub(self.shape[0]), ..whole }
+    }
+
+    /// Branches that all begin here; the channels of their results stand one after the other.
+    pub fn branches(self, branches: impl IntoIterator<Item = Self>) -> Self {
+        let mut sum = Self { shape: [0, self.shape[1], self.shape[2]], ..self };
+        for branch in branches {
+            let [channels, height, width] = branch.shape;
+            sum.shape = [sum.shape[0].saturating_add(channels), height, width];
+            sum.trainable = sum.trainable.saturating_add(branch.trainable - self.trainable);
+            sum.statistics = sum.statistics.saturating_add(branch.statistics - self.statistics);
+            sum.multiply_adds = sum.multiply_adds.saturating_add(branch.multiply_adds - self.multiply_adds);
+        }
+        sum
+    }
+
     /// Maximum or mean over windows as large as their stride; what does not fill a window is dropped.
     pub fn pool(self, window: [usize; 2]) -> Self {
         let [channels, height, width] = self.shape;
         self.layer(0, 0, [channels, height / window[0], width / window[1]])
+    }
+
+    /// Maximum or mean over 3 x 3 places, every second one.
+    pub fn pool_3x3(self, padding: Padding) -> Self {
+        let [channels, height, width] = self.shape;
+        self.layer(0, 0, [channels, padding.places(height, 3, 2), padding.places(width, 3, 2)])
+    }
+
+    /// Maximum over 2 x 2 places, an odd last row or column a window of its own.
+    pub fn pool_2x2_padded(self) -> Self {
+        let [channels, height, width] = self.shape;
+        self.layer(0, 0, [channels, height.div_ceil(2), width.div_ceil(2)])
     }
 
     /// The mean of each channel.

@@ -1,4 +1,4 @@
-//! Keras' default initial weights, drawn from oido's own seeded streams so that a seed means the same
+//! Initial weights, drawn from oido's own seeded streams so that a seed means the same
 //! weights on every device and platform.
 
 use rand::RngExt;
@@ -6,7 +6,12 @@ use rand_chacha::ChaCha8Rng;
 
 /// Glorot (Xavier) uniform: `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))` (Glorot & Bengio 2010).
 pub(super) fn glorot_uniform(rng: &mut ChaCha8Rng, len: usize, fan_in: usize, fan_out: usize) -> Vec<f32> {
-    let limit = (6.0 / (fan_in + fan_out) as f64).sqrt() as f32;
+    uniform(rng, len, (6.0 / (fan_in + fan_out) as f64).sqrt())
+}
+
+/// Uniform in `[-limit, limit)`.
+pub(super) fn uniform(rng: &mut ChaCha8Rng, len: usize, limit: f64) -> Vec<f32> {
+    let limit = limit as f32;
     (0..len).map(|_| rng.random_range(-limit..limit)).collect()
 }
 
@@ -28,6 +33,26 @@ pub(super) fn orthogonal(rng: &mut ChaCha8Rng, rows: usize, cols: usize) -> Vec<
         }
     }
     basis.into_iter().flatten().map(|a| a as f32).collect()
+}
+
+/// Normal with mean 0.
+pub(super) fn normal(rng: &mut ChaCha8Rng, len: usize, deviation: f64) -> Vec<f32> {
+    (0..len).map(|_| (deviation * gaussian(rng)) as f32).collect()
+}
+
+/// Normal with mean 0, drawn again beyond two deviations, and then as wide as `deviation` says (Keras' truncated
+/// normal).
+pub(super) fn truncated_normal(rng: &mut ChaCha8Rng, len: usize, deviation: f64) -> Vec<f32> {
+    /// Deviation of a standard normal variable between -2 and 2.
+    const TRUNCATED: f64 = 0.879_625_661_034_239_8;
+    let mut values = Vec::with_capacity(len);
+    while values.len() < len {
+        let draw = gaussian(rng);
+        if draw.abs() <= 2.0 {
+            values.push((deviation / TRUNCATED * draw) as f32);
+        }
+    }
+    values
 }
 
 /// A standard normal draw (Box-Muller).

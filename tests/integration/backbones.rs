@@ -1,0 +1,269 @@
+//! The networks made for pictures: the answers of torchvision, timm and Keras, counts, heads, freezing.
+
+use burn::module::Module;
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::tensor::{Device, Tensor, TensorData};
+use oido::features::FeatureShape;
+use oido::models::{Model, ModelConfig};
+use oido::seed::Seed;
+use safetensors::SafeTensors;
+use serde_json::json;
+
+use crate::hash_weights::{assert_close, clip, golden};
+
+/// Every so manieth value of an embedding is in the golden files.
+const EMBEDDING_STEP: usize = 16;
+/// Classes of the golden files.
+const CLASSES: usize = 10;
+
+fn config(value: serde_json::Value) -> ModelConfig {
+    serde_json::from_value(value).unwrap()
+}
+
+/// A network whose head is the published classifier.
+fn published(name: &str, variant: &str) -> ModelConfig {
+    config(json!({"name": name, "variant": variant, "head": {"kind": "gap-dense", "units": []}}))
+}
+
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// The published weights, translated, give the published answers.
+fn agrees(file: &str, config: &ModelConfig) {
+    let (golden, device) = (golden(file), Device::flex());
+    let [bins, frames] = golden.cases[0].shape;
+    let model = config.init(FeatureShape { bins, frames }, CLASSES, Seed(1), &device).unwrap();
+    let model = golden.load(config, model);
+    let logits: Vec<f32> = golden.cases.iter().flat_map(|case| case.logits.clone()).collect();
+    let mut answers = Vec::new();
+    for (index, case) in golden.cases.iter().enumerate() {
+        let [bins, frames] = case.shape;
+        let input = || tensor(clip(index, bins * frames), [1, bins, frames], &device);
+        answers.extend(floats(model.forward(input())));
+        let embedding = floats(model.embed(input()).unwrap());
+        let embedding: Vec<f32> = embedding.into_iter().step_by(EMBEDDING_STEP).collect();
+        assert_close(&embedding, &case.embedding, 1e-4, &format!("{file} embedding {index}"));
+    }
+    assert_close(&answers, &logits, 1e-4, file);
+}
+
+#[test]
+fn resnet50_answers_as_torchvision() {
+    agrees("resnet50_torch", &published("resnet50", "torch"));
+}
+
+#[test]
+fn resnet50_answers_as_keras() {
+    agrees("resnet50_keras", &published("resnet50", "keras"));
+}
+
+#[test]
+fn mobilenet_v2_answers_as_torchvision() {
+    agrees("mobilenet_v2_torch", &published("mobilenet-v2", "torch"));
+}
+
+#[test]
+fn mobilenet_v2_answers_as_timm() {
+    agrees("mobilenet_v2_timm", &published("mobilenet-v2", "torch"));
+}
+
+#[test]
+fn mobilenet_v2_answers_as_keras() {
+    agrees("mobilenet_v2_keras", &published("mobilenet-v2", "keras"));
+}
+
+#[test]
+fn inception_v3_answers_as_torchvision() {
+    agrees("inception_v3_torch", &published("inception-v3", "torch"));
+}
+
+#[test]
+fn inception_v3_answers_as_keras() {
+    agrees("inception_v3_keras", &published("inception-v3", "keras"));
+}
+
+#[test]
+fn efficientnet_b3_answers_as_torchvision() {
+    agrees("efficientnet_b3_torch", &published("efficientnet-b3", "torch"));
+}
+
+/// timm's `tf_efficientnet_b3` is Keras' network with PyTorch's names.
+#[test]
+fn efficientnet_b3_answers_as_timm() {
+    agrees("efficientnet_b3_timm", &published("efficientnet-b3", "keras"));
+}
+
+#[test]
+fn efficientnet_b3_answers_as_keras() {
+    agrees("efficientnet_b3_keras", &published("efficientnet-b3", "keras"));
+}
+
+/// Keras' numbers with the study's head of 256 units for 80 classes, 3 channels: all, and trainable with the backbone
+/// frozen.
+#[test]
+fn counts_with_a_frozen_backbone_are_those_of_the_study() {
+    let input = FeatureShape { bins: 80, frames: 92 };
+    for (name, total, trainable) in [("resnet50", 24_132_816, 545_104), ("mobilenet-v2", 2_606_480, 348_496)]
+    {
+        let config = config(json!({"name": name}));
+        assert_eq!(config.parameters(input, 80), total, "{name}");
+        let frozen = config.frozen_stages(&["backbone".to_owned()], &[]).unwrap();
+        let counted = config.trainable_parameters(input, 80, &frozen, &Device::flex()).unwrap();
+        assert_eq!(counted, trainable, "{name}");
+    }
+}
+
+/// A narrow network on small inputs.
+fn small(name: &str) -> FeatureShape {
+    if name == "inception-v3" {
+        FeatureShape { bins: 75, frames: 80 }
+    } else {
+        FeatureShape { bins: 32, frames: 40 }
+    }
+}
+
+/// Clips of that size.
+fn clips(name: &str, number: usize, device: &Device) -> Tensor<3> {
+    let FeatureShape { bins, frames } = small(name);
+    tensor(clip(1, number * bins * frames), [number, bins, frames], device)
+}
+
+fn narrow(name: &str) -> [ModelConfig; 2] {
+    ["torch", "keras"].map(|variant| {
+        config(json!({"name": name, "variant": variant, "width": 0.125, "head": {"kind": "gap-dense", "units": [8]}}))
+    })
+}
+
+const NAMES: [&str; 4] = ["resnet50", "mobilenet-v2", "inception-v3", "efficientnet-b3"];
+
+fn all_narrow() -> impl Iterator<Item = ModelConfig> {
+    NAMES.into_iter().flat_map(narrow)
+}
+
+#[test]
+fn every_tensor_is_in_one_stage_and_the_last_stage_is_the_head() {
+    for config in all_narrow() {
+        let stages = config.stages();
+        assert_eq!(stages.last().unwrap().name, "head");
+        let model = config.init(small(config.name()), 4, Seed(1), &Device::flex()).unwrap();
+        for name in model.shapes().keys() {
+            let within = stages.iter().filter(|stage| stage.contains(name)).count();
+            assert_eq!(within, 1, "{name} of {}", config.name());
+        }
+        for stage in &stages {
+            assert!(model.shapes().keys().any(|name| stage.contains(name)), "{} is empty", stage.name);
+        }
+    }
+}
+
+#[test]
+fn every_head_and_number_of_channels_can_be_built_and_is_counted() {
+    let heads = [
+        json!({"kind": "gap-dense", "units": [], "dropout": 0.2}),
+        json!({"kind": "gap-dense", "units": [512, 256], "dropout": 0.5}),
+        json!({"kind": "simple"}),
+        json!({"kind": "simple", "kernel": 5, "dense": 16}),
+    ];
+    for name in NAMES {
+        for (head, channels) in heads.iter().zip([1, 3, 3, 1]) {
+            let config =
+                config(json!({"name": name, "width": 0.125, "head": head, "input_channels": channels}));
+            let model = config.init(small(name), 7, Seed(1), &Device::flex()).unwrap();
+            let count = config.count(small(name), 7);
+            let built = model.count_parameters();
+            assert_eq!(
+                (built.total, built.trainable),
+                (count.parameters(), count.trainable),
+                "{name} {head}"
+            );
+            let logits = floats(model.forward(clips(name, 1, &Device::flex())));
+            assert!(logits.len() == 7 && logits.iter().all(|x| x.is_finite()), "{name} {head}");
+        }
+    }
+}
+
+#[test]
+fn impossible_options_are_refused_by_name() {
+    for (key, value, expected) in [
+        ("input_channels", json!(2), "model.input_channels"),
+        ("width", json!(0.0), "model.width"),
+        ("head", json!({"kind": "gap-dense", "units": [0]}), "a layer of 0 units"),
+        ("head", json!({"kind": "gap-dense", "dropout": 1.0}), "model.dropout"),
+        ("head", json!({"kind": "simple", "kernel": 4}), "a kernel of 4"),
+    ] {
+        for name in NAMES {
+            let mut options = json!({"name": name});
+            options[key] = value.clone();
+            let error = config(options).validate(small(name), 10).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+    for name in NAMES {
+        let tiny = FeatureShape { bins: 20, frames: 92 };
+        let error = published(name, "torch").validate(tiny, 10).unwrap_err().to_string();
+        assert!(error.contains("needs at least") && error.contains("20 x 92"), "{error}");
+    }
+}
+
+/// One training step; dropout is seeded.
+fn step(model: Model, inputs: &Tensor<3>, optimizer: &mut burn::optim::ModuleOptimizer) -> Model {
+    let logits = model.forward(inputs.clone());
+    let loss = (logits.clone() * logits).mean();
+    let gradients = GradientsParams::from_grads(loss.backward(), &model);
+    optimizer.step(1e-2, model, gradients)
+}
+
+#[test]
+fn frozen_stages_do_not_change_by_one_bit_and_all_others_do() {
+    let device = Device::flex().autodiff();
+    for (index, config) in all_narrow().enumerate() {
+        let inputs = clips(config.name(), 4, &device);
+        let stages = config.stages();
+        // All of it, or parts between those that train.
+        let items = match index % 2 {
+            0 => vec!["backbone".to_owned()],
+            _ => vec![format!("..{}", stages[1].name), stages[3].name.clone()],
+        };
+        let steps = if config.name() == "mobilenet-v2" { 20 } else { 2 };
+        let frozen = config.frozen_stages(&items, &[]).unwrap();
+        let mut model = config.init(small(config.name()), 4, Seed(3), &device).unwrap();
+        // Without statistics of its own maps a random network gives nothing that could move a weight.
+        (0..8).for_each(|_| drop(model.forward(inputs.clone())));
+        model = model.freeze(&frozen);
+        let before = model.to_safetensors().unwrap();
+        let mut optimizer = AdamConfig::new().init();
+        for _ in 0..steps {
+            model = step(model, &inputs, &mut optimizer);
+        }
+        let after = model.to_safetensors().unwrap();
+        let (before, after) =
+            (SafeTensors::deserialize(&before).unwrap(), SafeTensors::deserialize(&after).unwrap());
+        for (name, view) in before.tensors() {
+            let kept = view.data() == after.tensor(&name).unwrap().data();
+            let should = frozen.iter().any(|stage| stage.contains(&name));
+            assert_eq!(kept, should, "{} {items:?}: {name}", config.name());
+        }
+    }
+}
+
+/// A frozen stage normalises with its moving statistics in a training step, so its map is that of inference.
+#[test]
+fn a_frozen_backbone_gives_the_embedding_of_inference_during_training() {
+    let device = Device::flex();
+    for config in all_narrow() {
+        let frozen = config.frozen_stages(&["backbone".to_owned()], &[]).unwrap();
+        let model = config.init(small(config.name()), 4, Seed(3), &device.clone().autodiff()).unwrap();
+        let embed =
+            |model: &Model, device: &Device| floats(model.embed(clips(config.name(), 3, device)).unwrap());
+        let inference = embed(&model.valid(), &device);
+        let free = embed(&model, &device.clone().autodiff());
+        let model = model.freeze(&frozen);
+        assert_close(&embed(&model, &device.clone().autodiff()), &inference, 1e-5, config.name());
+        assert_ne!(free, inference);
+    }
+}
