@@ -67,10 +67,15 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Begins the file `path`; missing folders are made. A folder of that name is told here, before the work is done.
+    /// Begins the file `path`; missing folders are made. A folder of that name is told here, before the work is done, and
+    /// so is a device or pipe, which would be replaced by a file.
     pub fn create(path: &Path) -> io::Result<Self> {
-        if path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
+        match std::fs::metadata(path) {
+            Ok(there) if there.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(there) if !there.is_file() => {
+                return Err(io::Error::other("it is a device, pipe or socket; give the name of a file"));
+            }
+            _ => {}
         }
         let folder = parent(path);
         std::fs::create_dir_all(folder)?;
@@ -197,6 +202,18 @@ mod tests {
     fn digests_are_lower_case_hexadecimal() {
         // FIPS 180-2, appendix B.1.
         assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let error = write_file(&path, "x").unwrap_err().to_string();
+        assert!(error.contains("device, pipe or socket"), "{error}");
+        assert!(path.metadata().unwrap().file_type().is_socket());
     }
 
     #[test]

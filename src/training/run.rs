@@ -10,13 +10,13 @@ use super::run_dir::save;
 use super::{ClipCounts, Error, Event, Observer, Recipe, RunDir, RunInfo, Versions};
 use crate::audio::AudioConfig;
 use crate::config::ConfigError;
-use crate::dataset::mix::{Corpus, Mixer};
+use crate::dataset::mix::{Corpus, MixConfig, Mixer};
 use crate::dataset::prepare::{self, Source};
 use crate::dataset::{
     Checked, ClipLoader, ClipSet, Entry, FeatureCache, Labels, Manifest, Order, SplitConfig, Splits,
 };
 use crate::features::{Extractor, Stats};
-use crate::files::sha256;
+use crate::files::{NewFile, sha256};
 use crate::models;
 use crate::seed::Seed;
 
@@ -130,7 +130,7 @@ fn read_data(
         // A manifest that was prepared before is taken whatever the recipe's layout.
         Some(Source::LibrispeechMix) if path.is_dir() => {
             let mix = recipe.data.mix.clone().unwrap_or_default();
-            check_heard(mix.seconds, &recipe.audio)?;
+            check_drawn(&mix, recipe)?;
             let progress = |done, total| observer.event(&Event::Checked { done, total });
             let corpus = Corpus::list(path, &mix, Seed(recipe.seed))?;
             let mixer = Mixer::new(corpus, &progress, stop)?;
@@ -146,6 +146,20 @@ fn read_data(
     let mixtures = manifest.entries.iter().filter_map(|entry| entry.mixture.as_ref());
     check_heard(mixtures.map(|mixture| mixture.seconds).fold(0.0, f64::max), &recipe.audio)?;
     Ok((manifest, Vec::new()))
+}
+
+/// Refuses mixtures that this recipe cannot be trained on, before they are drawn.
+fn check_drawn(mix: &MixConfig, recipe: &Recipe) -> Result<(), Error> {
+    check_heard(mix.seconds, &recipe.audio)?;
+    let extractor = Extractor::new(&recipe.audio, &recipe.features)?;
+    recipe.model.validate(extractor.shape(), mix.counts.len())?;
+    let parts = [("train", mix.train), ("valid", mix.valid)];
+    let is_split = matches!(recipe.split, SplitConfig::Manifest { .. });
+    if let Some((part, _)) = parts.into_iter().find(|(_, size)| is_split && *size == 0) {
+        let reason = "0 leaves nothing to train on or to choose the epoch by; give at least 1";
+        return Err(ConfigError::field(format!("data.mix.{part}"), reason).into());
+    }
+    Ok(())
 }
 
 /// Refuses mixtures of `seconds` that are longer than a clip: their label counts everybody, whoever is heard in the part.
@@ -174,6 +188,7 @@ pub fn train(
     if !options.resume && run_dir.path().exists() && !empty {
         return Err(Error::Exists { path: options.out.clone() });
     }
+    check_writable(&run_dir)?;
     let mut prepared = prepare(recipe, options.data.as_deref(), observer, stop)?;
     let recipe = &Recipe { split: prepared.split.clone(), ..recipe.clone() };
     let fingerprint = fingerprint(recipe, &prepared)?;
@@ -228,6 +243,15 @@ pub fn train(
     let (ended, state) = fit.run(model, optimizer, state)?;
     write_info(&run_dir, recipe, &prepared, trainable, options, &state)?;
     Ok(Outcome { ended, state, prepared, damaged })
+}
+
+/// Refuses a run directory that nothing can be written to, before hours of work for it. A new one is not left empty.
+fn check_writable(run_dir: &RunDir) -> Result<(), Error> {
+    let path = run_dir.recipe();
+    drop(NewFile::create(&path).map_err(Error::io(&path))?);
+    // Only an empty one goes.
+    let _ = std::fs::remove_dir(run_dir.path());
+    Ok(())
 }
 
 /// Decodes every clip once; stops when one cannot be used. Gives [`crate::dataset::Checked::looks`].

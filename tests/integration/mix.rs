@@ -87,6 +87,14 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
+/// Spoils every recording, so that whatever is told in spite of it is told before anything is listened to.
+fn silence(data: &Path) {
+    let root = data.join("LibriSpeech");
+    for path in tree(&root).into_keys().filter(|path| path.extension().is_some_and(|end| end == "wav")) {
+        fs::write(root.join(path), "no sound").unwrap();
+    }
+}
+
 fn run(folder: &Path, args: &[&str]) -> Output {
     oido().current_dir(folder).args(args).output().unwrap()
 }
@@ -399,14 +407,9 @@ fn what_is_wrong_with_the_folder_is_told_before_anything_is_listened_to() {
         run(data.path(), &[&common[..], &["--seconds=0.4", "--counts=1,2"], args].concat())
     };
     assert!(with(&["--out=mix"]).status.success());
-    // From now on nobody is heard, which is what would be told first.
-    for file in tree(&data.path().join("LibriSpeech"))
-        .into_keys()
-        .filter(|path| path.extension().is_some_and(|e| e == "wav"))
-    {
-        fs::write(data.path().join("LibriSpeech").join(file), "no sound").unwrap();
-    }
+    silence(data.path());
     assert!(talk(&with(&["--out=new"])).contains("--counts: train has 0 male and 0 female speakers"));
+    assert!(talk(&with(&["--out=new", "--counts=9"])).contains("--counts: train has 2 male and 2 female"));
     let recording = "LibriSpeech/train-clean-100/100/7/100-7-0000.wav";
     let locked = data.path().join("locked");
     fs::create_dir(&locked).unwrap();
@@ -699,26 +702,38 @@ fn a_recipe_draws_the_same_mixtures_as_a_virtual_manifest() {
 }
 
 #[test]
-fn mixtures_that_are_longer_than_a_clip_are_refused() {
+fn mixtures_that_cannot_be_trained_on_are_refused_before_they_are_drawn() {
     let data = librispeech(&OFFICIAL, 2);
-    let args =
-        ["prepare", "librispeech-mix", ".", "--out=v.csv", "--virtual", "--train=4", "--valid=1", "--test=1"];
-    assert!(run(data.path(), &[&args[..], &["--seconds=0.5", "--counts=1,2"]].concat()).status.success());
-    let drawn =
-        "[data]\nsource = \"librispeech-mix\"\npath = \".\"\n[data.mix]\nseconds = 0.5\ncounts = [1, 2]\n";
+    let args = ["prepare", "librispeech-mix", ".", "--train=4", "--valid=1", "--test=1", "--counts=1,2"];
+    let listed = ["--seconds=0.5", "--out=v.csv", "--virtual"];
+    assert!(run(data.path(), &[&args[..], &listed].concat()).status.success());
+    let drawn = "[data]\nsource = \"librispeech-mix\"\npath = \".\"\n\
+                 [data.mix]\nseconds = 0.4\ncounts = [1, 2]\n";
     fs::write(data.path().join("drawn.toml"), format!("{RECIPE}{drawn}")).unwrap();
     fs::write(data.path().join("listed.toml"), RECIPE).unwrap();
-    for args in [&["drawn.toml"][..], &["drawn.toml", "--dry-run"], &["listed.toml", "--data=v.csv"]] {
+    let listed = ["listed.toml", "--data=v.csv", "--dry-run", "--set", "audio.clip_seconds=0.5"];
+    let output = run(data.path(), &[&["train"][..], &listed].concat());
+    assert!(output.status.success(), "{}", talk(&output));
+    silence(data.path());
+    fs::create_dir(data.path().join("old")).unwrap();
+    fs::write(data.path().join("old/notes.txt"), "of somebody").unwrap();
+    let long = "audio.clip_seconds: 0.4 s is less than the 0.5 s of the mixtures";
+    for (args, code, expected) in [
+        (&["listed.toml", "--data=v.csv"][..], 4, long),
+        (&["drawn.toml", "--set", "data.mix.seconds=0.5"], 4, long),
+        (&["drawn.toml", "--set", "data.mix.seconds=0.5", "--dry-run"], 4, long),
+        (&["drawn.toml", "--set", "data.mix.counts=[1]"], 4, "needs at least 2 classes"),
+        (&["drawn.toml", "--set", "data.mix.valid=0"], 4, "data.mix.valid: 0 leaves nothing"),
+        (&["drawn.toml", "--set", "data.mix.counts=[1, 9]"], 4, "data.mix.counts: train has 2 male"),
+        (&["drawn.toml", "--out=old"], 2, "old already holds a run or something else"),
+        (&["drawn.toml", "--out=v.csv/run"], 2, "v.csv/run/recipe.toml"),
+    ] {
         let output = run(data.path(), &[&["train"][..], args].concat());
         let text = talk(&output);
-        assert_eq!(output.status.code(), Some(4), "{text}");
-        assert!(text.contains("audio.clip_seconds: 0.4 s is less than the 0.5 s of the mixtures"), "{text}");
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(expected), "{args:?}: {text}");
     }
-    let heard = run(
-        data.path(),
-        &["train", "listed.toml", "--data=v.csv", "--dry-run", "--set", "audio.clip_seconds=0.5"],
-    );
-    assert!(heard.status.success(), "{}", talk(&heard));
+    assert!(fs::read_dir(data.path().join("runs")).map_or(0, Iterator::count) == 0, "an empty run is left");
 }
 
 /// Programs that are stopped need signals.

@@ -89,16 +89,7 @@ impl Planner {
         for part in Split::ALL.into_iter().filter(|part| config.size(*part) > 0) {
             let pool = &pools[part as usize];
             for &count in &config.counts {
-                let possible = possible_females(pool, count, config.mode);
-                if possible.is_empty() {
-                    let reason = format!(
-                        "{} has {} with enough speech, too few for mixtures of {count}; ask for fewer, or add recordings",
-                        part.name(),
-                        people(pool)
-                    );
-                    return Err(wrong("counts", reason).into());
-                }
-                females[part as usize].push(possible);
+                females[part as usize].push(possible_females(part, pool.people(), count, config.mode)?);
             }
             let silent = |noise: &NoisePool| matches!(noise, NoisePool::Recordings(list) if list.is_empty());
             if pool.noises.iter().any(silent) {
@@ -125,8 +116,9 @@ impl Planner {
             });
             let absent: Vec<String> = absent.map(|(m, f)| "M".repeat(m) + &"F".repeat(f)).collect();
             let pool = &self.pools[part as usize];
-            (!absent.is_empty())
-                .then(|| format!("{} has {}: no {}", part.name(), people(pool), absent.join(", ")))
+            (!absent.is_empty()).then(|| {
+                format!("{} has {}: no {}", part.name(), described(pool.people()), absent.join(", "))
+            })
         };
         Split::ALL.into_iter().filter_map(remark).collect()
     }
@@ -254,19 +246,35 @@ fn round(x: f64) -> f64 {
     (100.0 * x).round() / 100.0
 }
 
-/// Numbers of females that mixtures of `count` speakers can have.
-fn possible_females(pool: &Pool, count: usize, mode: Mode) -> Vec<usize> {
+/// Numbers of females that mixtures of `count` speakers can have where there are so many males and females to choose from.
+///
+/// # Errors
+/// [`Error::Config`] when there are too few.
+pub(super) fn possible_females(
+    part: Split,
+    people: [usize; 2],
+    count: usize,
+    mode: Mode,
+) -> Result<Vec<usize>, Error> {
     let enough = |sex: Sex, wanted: usize| {
-        let talkers = pool.talkers[sex as usize].len();
-        wanted <= talkers || (mode == Mode::Average && talkers > 0)
+        let there = people[sex as usize];
+        wanted <= there || (mode == Mode::Average && there > 0)
     };
-    (0..=count)
+    let possible: Vec<usize> = (0..=count)
         .filter(|&females| enough(Sex::Male, count - females) && enough(Sex::Female, females))
-        .collect()
+        .collect();
+    if possible.is_empty() {
+        let (part, people) = (part.name(), described(people));
+        let advice = "ask for fewer, or add recordings";
+        let reason =
+            format!("{part} has {people} with enough speech, too few for mixtures of {count}; {advice}");
+        return Err(wrong("counts", reason).into());
+    }
+    Ok(possible)
 }
 
 /// "1 male and 5 female speakers".
-fn people(pool: &Pool) -> String {
-    let [males, females] = Sex::ALL.map(|sex| format!("{} {sex}", pool.talkers[sex as usize].len()));
+fn described(people: [usize; 2]) -> String {
+    let [males, females] = Sex::ALL.map(|sex| format!("{} {sex}", people[sex as usize]));
     format!("{males} and {females} speakers")
 }

@@ -12,7 +12,7 @@ use super::config::{Background, MixConfig, wrong};
 use super::librispeech::{Sex, Speaker, TABLE, Tree, list};
 use super::mixture::SAMPLE_RATE;
 use super::noise::Colour;
-use super::plan::{Stream, rng};
+use super::plan::{Stream, possible_females, rng};
 use crate::audio::{self, Limits, Source, Waveform};
 use crate::dataset::decode_each::reason;
 use crate::dataset::prepare::recordings;
@@ -84,12 +84,21 @@ impl Corpus {
     /// Lists the LibriSpeech tree under `root` and the noise folders.
     ///
     /// # Errors
-    /// [`Error::Config`] for impossible settings; [`Error::Layout`] when `root` is no LibriSpeech; [`Error::Io`] for a
+    /// [`Error::Config`] for impossible settings, also when a part has too few speakers; [`Error::Layout`] when `root` is no LibriSpeech; [`Error::Io`] for a
     /// folder that cannot be read.
     pub fn list(root: &Path, config: &MixConfig, seed: Seed) -> Result<Self, Error> {
         config.validate()?;
         let mut tree = list(root)?;
         let parts = parts(&tree.speakers, config, seed, &mut tree.remarks);
+        for part in Split::ALL.into_iter().filter(|part| config.size(*part) > 0) {
+            let of = |sex: Sex| {
+                let those = tree.speakers.iter().zip(&parts);
+                those.filter(|(speaker, its)| speaker.sex == sex && **its == Some(part)).count()
+            };
+            for &count in &config.counts {
+                possible_females(part, Sex::ALL.map(of), count, config.mode)?;
+            }
+        }
         let noises = noise_recordings(config, seed)?;
         Ok(Self { config: config.clone(), seed, tree, parts, noises })
     }
@@ -206,6 +215,11 @@ impl Ears<'_> {
 }
 
 impl Pool {
+    /// Numbers of males and females.
+    pub(super) fn people(&self) -> [usize; 2] {
+        [0, 1].map(|sex| self.talkers[sex].len())
+    }
+
     fn new(config: &MixConfig) -> Self {
         let pool = |background| match background {
             Background::Synthetic(colour) => NoisePool::Synthetic(colour),
