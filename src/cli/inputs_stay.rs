@@ -1,6 +1,13 @@
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+
+use crate::tables::Table;
+
+/// Bytes of a file that its header is looked for in.
+const HEAD: u64 = 1 << 16;
 
 /// Refuses an `out` that is one of the files a command reads: writing would replace the user's data.
 pub(super) fn refuse_to_replace<'a>(
@@ -16,9 +23,49 @@ pub(super) fn refuse_to_replace<'a>(
     Ok(())
 }
 
+/// Refuses an `out` for a manifest where something else is: a recording, a table of a data set, a folder.
+pub(super) fn refuse_to_replace_all_but_manifests(out: &Path) -> anyhow::Result<()> {
+    if out.is_dir() {
+        bail!("{} is a folder; name a file for the manifest", out.display());
+    }
+    let mut head = Vec::new();
+    // What cannot be read is not there, or says so when it is written.
+    let Ok(_) = File::open(out).and_then(|file| file.take(HEAD).read_to_end(&mut head)) else {
+        return Ok(());
+    };
+    let is_manifest = |table: Table| {
+        let has = |names: &[&str]| table.header().iter().any(|column| names.contains(&column));
+        has(&["path"]) && has(&["labels", "label"])
+    };
+    if head.is_empty() || Table::new(&head).is_ok_and(is_manifest) {
+        return Ok(());
+    }
+    bail!("{} is there and is no manifest, so it is not replaced; give another --out", out.display());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_manifests_give_way_to_manifests() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("m.csv");
+        let refused = |content: &[u8]| {
+            std::fs::write(&file, content).unwrap();
+            refuse_to_replace_all_but_manifests(&file).map_err(|error| error.to_string())
+        };
+        for manifest in [&b"labels,path\n"[..], b"\xEF\xBB\xBFpath,label\r\na.wav,dog\r\n", b""] {
+            refused(manifest).unwrap();
+        }
+        for other in [&b"filename,labels\n"[..], b"RIFF\x24\xff\xff", b"path\n"] {
+            let error = refused(other).unwrap_err();
+            assert!(error.contains("m.csv is there and is no manifest"), "{error}");
+        }
+        refuse_to_replace_all_but_manifests(&folder.path().join("new.csv")).unwrap();
+        let error = refuse_to_replace_all_but_manifests(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("is a folder"), "{error}");
+    }
 
     #[test]
     fn only_the_inputs_themselves_are_refused() {

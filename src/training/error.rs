@@ -26,7 +26,7 @@ pub enum Error {
     /// Clips that cannot be read; training does not start with holes in its data.
     #[error(
         "{count} of {total} clips cannot be used, so training did not start; the first is {first}; \
-         run `oido inspect` for all of them, then mend or remove them"
+         run `oido inspect` on the manifest for all of them and mend or remove them, or have `oido prepare` leave them out"
     )]
     BadClips {
         /// How many.

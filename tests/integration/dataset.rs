@@ -68,6 +68,13 @@ fn an_incomplete_urbansound8k_gives_what_is_there_and_lists_the_rest() {
     let bad = fs::read_to_string(folder.path().join("m/us8k.bad.csv")).unwrap();
     assert_eq!(bad.lines().nth(1), Some("audio/fold4/43-3-0-0.wav,the file is missing"));
     assert_eq!(bad.lines().count(), 3);
+
+    for input in ["US8K/metadata/UrbanSound8K.csv", "US8K/audio/fold1/13-3-0-0.wav"] {
+        let before = fs::read(folder.path().join(input)).unwrap();
+        let (code, _, stderr) = run(folder.path(), ["prepare", "urbansound8k", "US8K", "--out", input]);
+        assert!(code == 2 && stderr.contains("is there and is no manifest"), "{stderr}");
+        assert_eq!(fs::read(folder.path().join(input)).unwrap(), before);
+    }
 }
 
 #[test]
@@ -179,11 +186,13 @@ fn a_folder_of_another_layout_is_refused_with_what_was_looked_for() {
         let (code, _, stderr) = run(folder.path(), ["prepare", source, "empty"]);
         assert!(code == 2 && stderr.contains(expected), "{source}: {stderr}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is written");
+        let (code, _, stderr) = run(folder.path(), ["prepare", source, "typo"]);
+        assert!(code == 2 && stderr.contains("typo: cannot read the folder"), "{source}: {stderr}");
     }
 }
 
 #[test]
-fn folds_that_the_data_set_does_not_have_are_refused() {
+fn folds_and_labels_that_the_data_set_cannot_have_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (source, table, rows, expected) in [
         (
@@ -191,6 +200,12 @@ fn folds_that_the_data_set_does_not_have_are_refused() {
             "meta/esc50.csv",
             "filename,fold,target,category,esc10,src_file,take\r\na.wav,5,0,dog,True,7,A\r\nb.wav,99,0,dog,True,8,A\r\n",
             "esc50.csv, line 3: fold is 99, and the data set has the folds 1 to 5",
+        ),
+        (
+            "esc50",
+            "meta/esc50.csv",
+            "filename,fold,target,category,esc10,src_file,take\na.wav,5,0,\"dog,cat\",True,7,A\n",
+            "esc50.csv, line 2: category is `dog,cat`, which holds a comma",
         ),
         (
             "urbansound8k",

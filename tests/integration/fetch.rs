@@ -399,8 +399,13 @@ fn the_publishers_address_must_be_https_also_behind_redirects() {
     let error = desk.error(&set);
     assert!(error.contains("is not https"), "{error}");
     assert_eq!(web.requests(), []);
-    desk.options.mirror = Some("ftp://x".to_owned());
-    assert!(desk.error(&set).contains("must begin with https:// or http://"));
+    for mirror in ["ftp://x", "http://", "https:///x", "http://["] {
+        desk.options.mirror = Some(mirror.to_owned());
+        assert!(
+            desk.error(&set).contains("must begin with https:// or http:// and name a server"),
+            "{mirror}"
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde_json::json;
 
 use super::mix::{self, MixArgs};
-use crate::cli::inputs_stay::refuse_to_replace;
+use crate::cli::inputs_stay::{refuse_to_replace, refuse_to_replace_all_but_manifests};
 use crate::cli::progress::clip_bar;
 use crate::cli::{Exit, Output};
 use crate::dataset::prepare::{
@@ -162,6 +162,7 @@ fn layout(source: Source, common: &Common, output: &Output) -> anyhow::Result<Ex
 /// Checks the clips, writes both lists and tells what was found.
 fn finish(found: Found, common: &Common, output: &Output) -> anyhow::Result<Exit> {
     refuse_to_replace(&common.out, [common.root.as_path()])?;
+    refuse_to_replace_all_but_manifests(&common.out)?;
     if common.folds.is_some() && found.manifest.entries.iter().any(|entry| entry.fold.is_some()) {
         bail!("--folds: the data set has folds of its own, which others report on; leave --folds away");
     }
@@ -239,8 +240,9 @@ pub(super) fn write_bad(bad: &[BadClip], path: &Path) -> anyhow::Result<()> {
 fn synth(args: &SynthArgs, output: &Output) -> anyhow::Result<Exit> {
     let config =
         CityConfig { clips_per_class: args.per_class, seed: Seed(args.seed), ..CityConfig::default() };
-    let manifest = write_city(&args.root, &config)?;
     let out = args.out.clone().unwrap_or_else(|| args.root.join("manifest.csv"));
+    refuse_to_replace_all_but_manifests(&out)?;
+    let manifest = write_city(&args.root, &config)?;
     manifest.write(&out)?;
     report(&manifest, &out, 0, output);
     Ok(Exit::Done)

@@ -160,10 +160,15 @@ fn remove_stagings(out: &Path) -> Result<(), Error> {
 
 /// The address without a slash at its end.
 fn mirror_url(url: &str) -> Result<&str, Error> {
-    if url.starts_with("https://") || url.starts_with("http://") {
+    let is_web = url.starts_with("https://") || url.starts_with("http://");
+    if is_web
+        && url.parse::<ureq::http::Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()))
+    {
         return Ok(url.trim_end_matches('/'));
     }
-    Err(Error::Option(format!("the mirror {url:?} is no address; it must begin with https:// or http://")))
+    Err(Error::Option(format!(
+        "the mirror {url:?} is no address; it must begin with https:// or http:// and name a server"
+    )))
 }
 
 struct Fetcher<'a> {

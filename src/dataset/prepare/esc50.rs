@@ -18,7 +18,7 @@ pub(super) fn entries(root: &Path, source: Source) -> Result<Vec<Entry>, Error> 
     let entry = |row: Row| {
         Ok(Entry {
             path: format!("audio/{}", row.text(file)?).into(),
-            labels: vec![row.text(category)?.to_owned()],
+            labels: vec![row.label(category)?],
             fold: Some(row.fold(fold, FOLDS)?),
             group: Some(row.text(clip)?.to_owned()),
             extra: [("esc10", esc10), ("take", take)]

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::metadata::{Metadata, Row};
-use super::{BadClip, Entry, Error, Found, Listing, Source, found};
+use super::{BadClip, Entry, Error, Found, Listing, Source, found, must_be_folder};
 use crate::dataset::Split;
 
 /// Curated clips that the authors declare unusable, in the description of the data set.
@@ -88,6 +88,7 @@ pub struct FsdKaggle2019Config {
 /// clips, sorted, are not those of `sample_submission.csv` (Zenodo: `vocabulary.csv`) in its order, for a network's
 /// scores would stand in the wrong columns then.
 pub fn prepare_fsdkaggle2019(root: &Path, config: &FsdKaggle2019Config) -> Result<Found, Error> {
+    must_be_folder(root)?;
     let is_laid_out =
         |layout: &&Layout| layout.subsets.iter().any(|(_, table, _)| root.join(table).is_file());
     let Some(layout) = LAYOUTS.iter().find(is_laid_out) else {

@@ -109,6 +109,18 @@ impl<'a> Row<'a> {
         )))
     }
 
+    /// The one label in `column`.
+    pub(super) fn label(&self, column: usize) -> Result<String, Error> {
+        let label = self.text(column)?;
+        if label.contains(',') {
+            let name = self.name(column);
+            return Err(self.error(format!(
+                "{name} is `{label}`, which holds a comma, as several labels do; rename it"
+            )));
+        }
+        Ok(label.to_owned())
+    }
+
     /// The labels in `column`: one, or several joined by commas.
     pub(super) fn labels(&self, column: usize) -> Result<Vec<String>, Error> {
         let named = |reason| self.error(format!("{}: {reason}", self.name(column)));

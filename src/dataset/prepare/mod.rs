@@ -78,6 +78,7 @@ pub struct Found {
 /// [`Error::Layout`] when `root` is laid out differently, saying what was looked for; [`Error::Line`] for a mistake
 /// in the metadata; [`Error::NoFiles`] when not one of the listed files is there.
 pub fn prepare(source: Source, root: &Path) -> Result<Found, Error> {
+    must_be_folder(root)?;
     let listing = match source {
         Source::UrbanSound8k => urbansound8k::entries(root)?.into(),
         Source::Esc50 | Source::Esc10 => esc50::entries(root, source)?.into(),
@@ -86,6 +87,11 @@ pub fn prepare(source: Source, root: &Path) -> Result<Found, Error> {
         Source::LibrispeechMix => return mixed(root),
     };
     found(root, root, listing)
+}
+
+/// Tells a folder that is not there from one that is laid out differently.
+fn must_be_folder(root: &Path) -> Result<(), Error> {
+    std::fs::read_dir(root).map(drop).map_err(Error::io(root, "read the folder"))
 }
 
 /// The mixtures of [`MixConfig::default`] and seed 42.

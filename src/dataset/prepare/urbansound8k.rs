@@ -21,7 +21,7 @@ pub(super) fn entries(root: &Path) -> Result<Vec<Entry>, Error> {
         let fold = row.fold(fold, FOLDS)?;
         Ok(Entry {
             path: format!("audio/fold{fold}/{}", row.text(file)?).into(),
-            labels: vec![row.text(class)?.to_owned()],
+            labels: vec![row.label(class)?],
             fold: Some(fold),
             group: Some(row.text(recording)?.to_owned()),
             extra: extra

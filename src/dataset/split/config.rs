@@ -277,11 +277,14 @@ impl SplitConfig {
                 for (split, folds) in Split::ALL.into_iter().zip([train_folds, valid_folds, test_folds]) {
                     for &fold in folds {
                         if let Some((_, other)) = named.iter().find(|(named, _)| *named == fold) {
-                            let (other, split) = (other.name(), split.name());
-                            return refuse(
-                                &format!("{split}_folds"),
-                                &format!("fold {fold} is in {other} and in {split}"),
-                            );
+                            let key = format!("{}_folds", split.name());
+                            let reason = match *other == split {
+                                true => format!("fold {fold} is there twice"),
+                                false => {
+                                    format!("fold {fold} is in {} and in {}", other.name(), split.name())
+                                }
+                            };
+                            return refuse(&key, &reason);
                         }
                         named.push((fold, split));
                     }
@@ -405,6 +408,10 @@ mod tests {
             (
                 "protocol = 'official'\ntrain_folds = [1, 2]\nvalid_folds = [2]",
                 "fold 2 is in train and in valid",
+            ),
+            (
+                "protocol = 'official'\nvalid_folds = [1]\ntest_folds = [2, 2]",
+                "split.test_folds: fold 2 is there twice",
             ),
             ("protocol = 'folds'\nk = 1", "split.k: 1 folds"),
             ("protocol = 'folds'\nk = 5\ntest_fold = 6", "split.test_fold: fold 6 is not one of 1 to 5"),
