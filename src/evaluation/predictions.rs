@@ -236,6 +236,10 @@ mod tests {
             (&format!("{head}a,cat,dog,1,false,1\n"), "line 2: the label \"cat\""),
             (&format!("{head}a,dog,dog,1,false,high\n"), "line 2: the score \"high\""),
             (&format!("{head}a,dog,dog,1,false,1\nb\n"), "line 3"),
+            (
+                &format!("{head}\"a\na\",dog,dog,1,false,1\n\nb,cat,dog,1,false,1\n").replace('\n', "\r\n"),
+                "line 5: the label",
+            ),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = Predictions::read(&path).unwrap_err().to_string();

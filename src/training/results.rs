@@ -125,9 +125,12 @@ mod tests {
         let path = folder.path().join("results.csv");
         write(&path, &[row(1)]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap() + "two,1,1,1,1,1,1,1\n";
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, &text).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("results.csv") && error.contains("line 3: "), "{error}");
+        std::fs::write(&path, text.replace('\n', "\r\n\r\n")).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("line 5: "), "{error}");
     }
 
     #[test]

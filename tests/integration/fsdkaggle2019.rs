@@ -169,7 +169,7 @@ fn subsets_that_were_not_fetched_are_told_and_those_that_are_incomplete_are_list
     fails(&[], 3, "20 clips are left out");
     fs::remove_dir_all(folder.path("FSDKaggle2019.audio_train_curated")).unwrap();
     fs::remove_dir(folder.path(noisy)).unwrap();
-    fails(&[], 2, "the subset curated is not there");
+    fails(&[], 2, "of no subset there are both the table and the folder");
 }
 
 #[test]

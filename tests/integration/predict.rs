@@ -138,6 +138,8 @@ fn stdin_manifests_and_windows() {
     assert!((rows[1]["seconds"].as_f64().unwrap() - 0.2).abs() < 1e-6 && rows[1]["start"] == 0.1);
     std::fs::write(&manifest, "file\nx.wav\n").unwrap();
     predict(&bundle).arg(&manifest).assert().code(2).stderr(contains("no column `path`"));
+    std::fs::write(&manifest, "\u{feff}path,start\r\nclips/01.wav,0\r\nclips/01.wav,x\r\n").unwrap();
+    predict(&bundle).arg(&manifest).assert().code(2).stderr(contains("line 3: \"x\" is not a number"));
 
     let long = folder.path().join("long.wav");
     write_wav(&long, &tiny::tone(300.0, 1.3, 8_000), WavFormat::Pcm16).unwrap();

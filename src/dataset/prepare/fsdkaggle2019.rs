@@ -145,7 +145,14 @@ impl Layout {
                 }
             }
         }
-        if is_there { Ok(listing) } else { refuse(listing.remarks.join("; ")) }
+        if is_there {
+            return Ok(listing);
+        }
+        let [(_, table, folder), ..] = self.subsets;
+        refuse(format!(
+            "of no subset there are both the table and the folder, as {table} and {folder}; name the folder that holds \
+             both"
+        ))
     }
 }
 
