@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
+use crate::dataset::Error;
+use crate::files::NewFile;
 use crate::tables::Table;
 
 /// Bytes of a file that its header is looked for in.
@@ -23,20 +25,16 @@ pub(super) fn refuse_to_replace<'a>(
     Ok(())
 }
 
-/// Refuses an `out` for a manifest where something else is: a recording, a table of a data set, a folder.
+/// Refuses an `out` for a manifest that cannot be written, and one where something else is, as a recording or a table
+/// of a data set.
 pub(super) fn refuse_to_replace_all_but_manifests(out: &Path) -> anyhow::Result<()> {
-    if out.is_dir() {
-        bail!("{} is a folder; name a file for the manifest", out.display());
-    }
-    // To read from a pipe or a device would wait for somebody.
-    if !out.is_file() {
+    drop(NewFile::create(out).map_err(Error::io(out, "write"))?);
+    if !out.exists() {
         return Ok(());
     }
     let mut head = Vec::new();
-    // What cannot be read says so when it is written.
-    let Ok(_) = File::open(out).and_then(|file| file.take(HEAD).read_to_end(&mut head)) else {
-        return Ok(());
-    };
+    let read = File::open(out).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    read.map_err(Error::io(out, "read"))?;
     let is_manifest = |table: Table| {
         let has = |names: &[&str]| table.header().iter().any(|column| names.contains(&column));
         has(&["path"]) && has(&["labels", "label"])
@@ -68,7 +66,7 @@ mod tests {
         }
         refuse_to_replace_all_but_manifests(&folder.path().join("new.csv")).unwrap();
         let error = refuse_to_replace_all_but_manifests(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("is a folder"), "{error}");
+        assert!(error.contains("cannot write: is a directory"), "{error}");
     }
 
     #[test]

@@ -32,7 +32,10 @@ fn a_run_reports_the_fold_it_was_asked_for_and_writes_down_which_folds_trained()
         "{resolved}"
     );
     let report: Value = serde_json::from_slice(&fs::read(tones.path("run/report.json")).unwrap()).unwrap();
-    assert_eq!(report["protocol"]["split"], "official folds: test 2, train 1+3+4 less about 25 % valid, grouped");
+    assert_eq!(
+        report["protocol"]["split"],
+        "official folds: test 2, train 1+3+4 less about 25 % valid, grouped"
+    );
     let parts = Manifest::read(&tones.path("run/manifest.csv")).unwrap();
     for (entry, clip) in parts.entries.iter().zip(&column.entries) {
         assert_eq!(entry.split.unwrap().name() == "test", clip.fold == Some(2), "{}", entry.path.display());
