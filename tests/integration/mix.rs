@@ -504,6 +504,8 @@ fn impossible_settings_are_one_sentence() {
 fn one_subset_is_divided_by_speakers_and_broken_recordings_are_listed() {
     let data = librispeech(&["dev-clean"], 6);
     fs::write(data.path().join("LibriSpeech/dev-clean/100/7/100-7-0000.wav"), "no sound").unwrap();
+    let cut = data.path().join("LibriSpeech/dev-clean/101/7/101-7-0001.wav");
+    fs::write(&cut, &fs::read(&cut).unwrap()[..50_000]).unwrap();
     fs::create_dir_all(data.path().join("LibriSpeech/dev-clean/999/1")).unwrap();
     fs::write(data.path().join("LibriSpeech/dev-clean/999/1/999-1-0000.flac"), "").unwrap();
     let args = [
@@ -522,6 +524,8 @@ fn one_subset_is_divided_by_speakers_and_broken_recordings_are_listed() {
     assert!(text.contains("all speakers were divided: 4 train, 4 valid, 4 test"), "{text}");
     assert!(text.contains("dev-clean/999: SPEAKERS.TXT does not tell this speaker"), "{text}");
     assert!(text.contains("1 recordings are left out; all are listed in v.bad.csv"), "{text}");
+    let kept = "1 recordings are cut off or damaged in places, and kept; the first is";
+    assert!(text.contains(&format!("{kept} dev-clean/101/7/101-7-0001.wav: ")), "{text}");
     assert!(fs::read_to_string(data.path().join("v.bad.csv")).unwrap().contains("100-7-0000.wav"));
     let manifest = Manifest::read(&data.path().join("v.csv")).unwrap();
     let mut parts: BTreeMap<&str, BTreeSet<Option<Split>>> = BTreeMap::new();

@@ -127,7 +127,7 @@ impl Corpus {
         progress: &(dyn Fn(usize, usize) + Sync),
         stop: &AtomicBool,
     ) -> Result<Scan, Error> {
-        let Self { config, tree, parts, noises, .. } = self;
+        let Self { config, mut tree, parts, noises, .. } = self;
         let wanted = tree.speakers.iter().zip(parts).filter_map(|(speaker, part)| Some((speaker, part?)));
         let voices: Vec<(&Speaker, Split, &String)> = wanted
             .flat_map(|(speaker, part)| speaker.utterances.iter().map(move |path| (speaker, part, path)))
@@ -142,12 +142,13 @@ impl Corpus {
 
         let mut hash = Sha256::new();
         let mut pools = [(); 3].map(|()| Pool::new(&config));
-        let mut bad = Vec::new();
+        let (mut bad, mut damaged) = (Vec::new(), Vec::new());
         let mut reject = |path: PathBuf, reason: String| bad.push(BadClip { path, reason });
         for ((speaker, part, path), activity) in voices.into_iter().zip(activities) {
             match activity {
                 Err(reason) => reject(path.into(), reason),
-                Ok(activity) => {
+                Ok(Heard { facts: activity, damage }) => {
+                    damaged.extend(damage.map(|reason| BadClip { path: path.into(), reason }));
                     hash.update(format!(
                         "{part:?} {} {:?} {path} {}\n",
                         speaker.id,
@@ -164,8 +165,11 @@ impl Corpus {
         for (noise, length) in noises.into_iter().zip(lengths) {
             match length {
                 Err(reason) => reject(noise.path, reason),
-                Ok(None) => reject(noise.path, "is digital silence, which is no background".to_owned()),
-                Ok(Some(seconds)) => {
+                Ok(Heard { facts: None, .. }) => {
+                    reject(noise.path, "is digital silence, which is no background".to_owned())
+                }
+                Ok(Heard { facts: Some(seconds), damage }) => {
+                    damaged.extend(damage.map(|reason| BadClip { path: noise.path.clone(), reason }));
                     hash.update(format!(
                         "{:?} {} {} {seconds}\n",
                         noise.part,
@@ -180,9 +184,22 @@ impl Corpus {
                 }
             }
         }
+        if let Some(BadClip { path, reason }) = damaged.first() {
+            let (count, path) = (damaged.len(), path.display());
+            tree.remarks.push(format!(
+                "{count} recordings are cut off or damaged in places, and kept; the first is {path}: {reason}"
+            ));
+        }
         let fingerprint = hex(&hash.finalize());
         Ok(Scan { root: tree.root, pools, fingerprint, remarks: tree.remarks, bad })
     }
+}
+
+/// What is kept of a recording.
+struct Heard<F> {
+    facts: F,
+    /// Why something of it is missing.
+    damage: Option<String>,
 }
 
 /// Decoding many files, in parallel, until told to stop.
@@ -200,15 +217,19 @@ impl Ears<'_> {
         items: &[T],
         path: impl Fn(&T) -> PathBuf + Sync,
         facts: impl Fn(&Waveform) -> F + Sync,
-    ) -> Result<Vec<Result<F, String>>, Error> {
+    ) -> Result<Vec<Result<Heard<F>, String>>, Error> {
         let listen = |item: &T| {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }
             let path = path(item);
-            let wave = audio::load(&Source::Path(&path), SAMPLE_RATE, &Limits::patient());
+            let heard = audio::decode(&Source::Path(&path), &Limits::patient());
+            let heard = heard.and_then(|(wave, info)| {
+                let wave = audio::resample(wave, SAMPLE_RATE)?;
+                Ok(Heard { facts: facts(&wave), damage: info.damage })
+            });
             (self.progress)(self.done.fetch_add(1, Ordering::Relaxed) + 1, self.total);
-            Ok(wave.map(|wave| facts(&wave)).map_err(|error| reason(&error, &path)))
+            Ok(heard.map_err(|error| reason(&error, &path)))
         };
         items.par_iter().map(listen).collect()
     }
