@@ -7,10 +7,10 @@
 //!
 //! **Audio is hostile until decoded.** A recording can be empty, cut off, something else under a false name, or
 //! made to break the decoder. Everything between the bytes and the samples therefore runs inside [`Limits`]: the
-//! bytes read, the seeks, the packets, the decoded seconds, the processor time and the wall time are bounded, a panic of the decoder
-//! is contained, and samples that are not finite are refused. What remains possible is a loop inside the decoder
-//! that reads nothing: no library can stop that from within the process, so a server must run decoding where a
-//! stuck thread can be given up.
+//! bytes read, the seeks, the packets, the decoded seconds, the processor time and the wall time are bounded, a panic
+//! of the decoder is contained, and samples that are not finite are refused. What remains possible is a loop inside
+//! the decoder that reads nothing: no library can stop that from within the process, so a server must run decoding
+//! where a stuck thread can be given up.
 //!
 //! **The same sound gives the same samples.** wav and flac decode bit for bit as libsndfile does (and therefore
 //! like each other); mp3 is trimmed of the encoder's delay and padding when the file states them; nothing depends

@@ -2,7 +2,8 @@
 //! Panayotov et al., ICASSP 2015).
 //!
 //! ```text
-//! folder → Corpus: librispeech (who, where) → Mixer: activity (when somebody speaks) → plan: (part, i) → Mixture → render → sound
+//! folder → Corpus: librispeech (who, where)
+//!        → Mixer: activity (when somebody speaks) → plan: (part, i) → Mixture → render → sound
 //! ```
 //!
 //! A [`Mixture`] is a complete description, one row of a manifest: it can be rendered to a file ([`Mixer::write_clips`])
