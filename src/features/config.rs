@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::Stats;
 use crate::audio::AudioConfig;
 use crate::config::ConfigError;
 
@@ -20,41 +21,59 @@ pub struct FeatureConfig {
     pub kind: FeatureKind,
     /// Whose defaults fill the keys that are not given. Default `librosa`.
     pub preset: Preset,
-    /// Samples in one transform, any number from 2 (powers of two are fastest). librosa 2048, torchaudio 400.
+    /// Samples in one transform, any number from 2 (powers of two are fastest). librosa 2048, torchaudio 400, else the
+    /// power of two from `win_length` on.
     pub n_fft: usize,
-    /// Samples under the window, centred in the transform; `<= n_fft`, its default.
+    /// Samples under the window; `<= n_fft`, its default with librosa and torchaudio, else 400 (25 ms at 16 kHz).
     pub win_length: usize,
-    /// Samples between two frames. librosa 512, torchaudio `win_length / 2`.
+    /// Samples between two frames. librosa 512, torchaudio `win_length / 2`, else 160 (10 ms at 16 kHz).
     pub hop_length: usize,
-    /// Window, in its periodic form. Default `hann`.
+    /// Window. Default `hann`, kaldi `povey`.
     pub window: Window,
-    /// Whether frame `t` is centred on sample `t * hop_length` (the clip is padded by `n_fft / 2` on both
-    /// sides) instead of starting there. Default true.
+    /// Whether the window is periodic (one period of its formula, as for spectra) or symmetric (its last sample equals
+    /// its first). Default true; false for kaldi and ast.
+    pub periodic: bool,
+    /// What a frame takes from the clip. `n_fft` for librosa and torchaudio, else `win_length`.
+    pub framing: Framing,
+    /// Framing `n_fft`: whether frame `t` is centred on sample `t * hop_length` (the clip is padded by `n_fft / 2` on
+    /// both sides) instead of starting there. Default true.
     pub center: bool,
     /// What the padding of `center` holds. librosa `constant` (zeros), torchaudio `reflect`.
     pub pad_mode: PadMode,
-    /// Exponent of the magnitude: 1 or 2. Default 2, the power spectrogram.
+    /// Framing `win_length`: whether frame `t` starts at sample `t * hop_length` and only whole frames count; otherwise
+    /// there is a frame for each whole `hop_length` (rounded), with its middle in the middle of it, and the clip is
+    /// mirrored at its ends, first and last sample included. Default true.
+    pub snip_edges: bool,
+    /// Framing `win_length`: whether the mean of each frame's samples is taken from them. Default false; true for kaldi
+    /// and ast.
+    pub remove_dc_offset: bool,
+    /// Framing `win_length`: how much of the sample before is taken from each sample of a frame (the first counts as its
+    /// own), in [0, 1]. Default 0; 0.97 for kaldi and ast.
+    pub preemphasis: f64,
+    /// Exponent of the magnitude: 1 or 2. Default 2, the power spectrogram; vggish 1.
     pub power: f64,
-    /// Mel bands. Default 128.
+    /// Mel bands. Default 128, kaldi 23, vggish 64.
     pub n_mels: usize,
-    /// Lowest frequency of the mel bands in Hz. Default 0.
+    /// Lowest frequency of the mel bands in Hz. Default 0, kaldi and ast 20, vggish 125.
     pub fmin: f64,
-    /// Highest frequency of the mel bands in Hz; `None` is half the sample rate.
+    /// Highest frequency of the mel bands in Hz; `None` is half the sample rate, the default; vggish 7500.
     pub fmax: Option<f64>,
-    /// Mel formula. librosa `slaney`, torchaudio `htk`.
+    /// Mel formula. librosa `slaney`, else `htk`.
     pub mel_scale: MelScale,
-    /// Scaling of the mel filters. librosa `slaney` (unit area), torchaudio `none` (unit height).
+    /// Scaling of the mel filters. librosa `slaney` (unit area), else `none` (unit height).
     pub mel_norm: MelNorm,
-    /// Logarithm. Default `none` for spectrograms, `db` for log_mel and mfcc.
+    /// Axis on which the sides of the mel triangles are straight. librosa and torchaudio `hz`, else `mel`.
+    pub mel_axis: MelAxis,
+    /// Logarithm. Default `none` for spectrograms, `db` for log_mel and mfcc; kaldi and ast `ln_amin`, vggish `ln`.
     pub log: LogScale,
     /// `db`: what counts as 0 dB (key `ref`). `max` for log_mel with the librosa preset, otherwise 1.
     pub reference: Reference,
-    /// `db`: values below count as this. Default 1e-10.
+    /// `db` and `ln_amin`: values below count as this. Default 1e-10; 2^-23 (1.19e-7) for kaldi and ast.
     pub amin: f64,
     /// `db`: values further than this below the clip's maximum are raised to there; `None` (`"none"` in a file) does
-    /// not raise. Default 80, except spectrogram and log_mel of torchaudio, where it is off.
+    /// not raise. Default 80 for librosa and for the mfcc of torchaudio, otherwise off.
     pub top_db: Option<f64>,
-    /// `ln`: added before the logarithm. Default 1e-6.
+    /// `ln`: added before the logarithm. Default 1e-6, vggish 0.01.
     pub log_offset: f64,
     /// Coefficients kept. librosa 20, torchaudio 40.
     pub n_mfcc: usize,
@@ -64,6 +83,16 @@ pub struct FeatureConfig {
     pub lifter: f64,
     /// What becomes of the finished values of a clip, before they are standardised. Default `none`; not written then.
     pub scale: Scale,
+    /// Frames of the result: later ones are cut, missing ones are columns of 0 (before standardisation). `None`
+    /// (`"none"` in a file), the default, keeps what the clip gives; ast 1024.
+    pub frames: Option<usize>,
+    /// Where the mean and the standard deviation come from. Default `training`; ast `fixed`, vggish `none`.
+    pub standardize: Standardize,
+    /// `fixed`: the mean.
+    pub mean: f64,
+    /// `fixed`: what differences from the mean are divided by. That of ast is twice the standard deviation of its
+    /// training set, as its authors have it.
+    pub std: f64,
 }
 
 /// What the features of a clip are.
@@ -90,9 +119,18 @@ pub enum Preset {
     Librosa,
     /// `torchaudio.transforms.Spectrogram`, `MelSpectrogram` + `AmplitudeToDB`, `MFCC`.
     Torchaudio,
+    /// `torchaudio.compliance.kaldi.fbank`, after Kaldi's `compute-fbank-feats`, without dither and without its energy
+    /// column (only `log_mel`). Lengths are those at 16 kHz.
+    Kaldi,
+    /// The front end of the Audio Spectrogram Transformer (Gong, Chung & Glass 2021; `transformers.ASTFeatureExtractor`):
+    /// Kaldi's with a Hann window, 128 bands, 1024 frames and a fixed mean and deviation (only `log_mel`, 16 kHz).
+    Ast,
+    /// The front end of VGGish (Hershey et al. 2017; `vggish_input.waveform_to_examples`): logarithm of 64 mel bands of
+    /// the magnitude (only `log_mel`, 16 kHz).
+    Vggish,
 }
 
-/// Window functions, all periodic (as for spectra), not symmetric.
+/// Window functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
@@ -103,6 +141,19 @@ pub enum Window {
     Hamming,
     /// `0.42 - 0.5 cos + 0.08 cos 2x`.
     Blackman,
+    /// Kaldi's: `hann` to the power of 0.85.
+    Povey,
+}
+
+/// What a frame takes from the clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// As many samples as the transform has, with the window in their middle (librosa, torchaudio).
+    #[default]
+    NFft,
+    /// As many samples as the window has; zeros follow, up to `n_fft` (Kaldi, TensorFlow).
+    WinLength,
 }
 
 /// What lies outside the clip.
@@ -138,6 +189,17 @@ pub enum MelNorm {
     None,
 }
 
+/// Axis on which the sides of the mel triangles are straight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MelAxis {
+    /// Frequency.
+    #[default]
+    Hz,
+    /// Mel.
+    Mel,
+}
+
 /// Logarithm of a spectrogram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,6 +211,8 @@ pub enum LogScale {
     Db,
     /// Natural: `ln(x + log_offset)`.
     Ln,
+    /// Natural: `ln(max(x, amin))`.
+    LnAmin,
 }
 
 /// What counts as 0 dB.
@@ -183,6 +247,19 @@ pub enum Scale {
     Image,
 }
 
+/// Where the mean and the standard deviation of [`super::Stats`] come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standardize {
+    /// All values of the training clips.
+    #[default]
+    Training,
+    /// The keys `mean` and `std`, as a network that was trained elsewhere wants them.
+    Fixed,
+    /// Nowhere: values stay as they are.
+    None,
+}
+
 impl Default for FeatureConfig {
     /// 128 mel bands in dB below the clip's maximum, as `librosa`.
     fn default() -> Self {
@@ -191,35 +268,110 @@ impl Default for FeatureConfig {
 }
 
 impl FeatureConfig {
-    /// All numbers of `preset` for `kind`; `fmax` follows the sample rate.
+    /// All numbers of `preset` for `kind`; `fmax` follows the sample rate where the preset has none.
     pub fn preset(preset: Preset, kind: FeatureKind) -> Self {
-        let librosa = preset == Preset::Librosa;
-        let mfcc = kind == FeatureKind::Mfcc;
-        let n_fft = if librosa { 2048 } else { 400 };
+        let librosa = Self::librosa(kind);
+        match preset {
+            Preset::Librosa => librosa,
+            Preset::Torchaudio => Self {
+                preset,
+                n_fft: 400,
+                win_length: 400,
+                hop_length: 200,
+                pad_mode: PadMode::Reflect,
+                mel_scale: MelScale::Htk,
+                mel_norm: MelNorm::None,
+                reference: Reference::Value(1.0),
+                top_db: (kind == FeatureKind::Mfcc).then_some(80.0),
+                n_mfcc: 40,
+                ..librosa
+            },
+            Preset::Kaldi => Self {
+                window: Window::Povey,
+                periodic: false,
+                remove_dc_offset: true,
+                preemphasis: 0.97,
+                n_mels: 23,
+                fmin: 20.0,
+                log: LogScale::LnAmin,
+                amin: f64::from(f32::EPSILON),
+                ..Self::speech(preset, kind)
+            },
+            Preset::Ast => Self {
+                preset,
+                window: Window::Hann,
+                n_mels: 128,
+                frames: Some(1024),
+                standardize: Standardize::Fixed,
+                mean: -4.267_739_3,
+                std: 2.0 * 4.568_997_4,
+                ..Self::preset(Preset::Kaldi, kind)
+            },
+            Preset::Vggish => Self {
+                power: 1.0,
+                n_mels: 64,
+                fmin: 125.0,
+                fmax: Some(7500.0),
+                log: LogScale::Ln,
+                log_offset: 0.01,
+                standardize: Standardize::None,
+                ..Self::speech(preset, kind)
+            },
+        }
+    }
+
+    fn librosa(kind: FeatureKind) -> Self {
         Self {
             kind,
-            preset,
-            n_fft,
-            win_length: n_fft,
-            hop_length: if librosa { 512 } else { n_fft / 2 },
+            preset: Preset::Librosa,
+            n_fft: 2048,
+            win_length: 2048,
+            hop_length: 512,
             window: Window::Hann,
+            periodic: true,
+            framing: Framing::NFft,
             center: true,
-            pad_mode: if librosa { PadMode::Constant } else { PadMode::Reflect },
+            pad_mode: PadMode::Constant,
+            snip_edges: true,
+            remove_dc_offset: false,
+            preemphasis: 0.0,
             power: 2.0,
             n_mels: 128,
             fmin: 0.0,
             fmax: None,
-            mel_scale: if librosa { MelScale::Slaney } else { MelScale::Htk },
-            mel_norm: if librosa { MelNorm::Slaney } else { MelNorm::None },
+            mel_scale: MelScale::Slaney,
+            mel_norm: MelNorm::Slaney,
+            mel_axis: MelAxis::Hz,
             log: if kind.has_mel() { LogScale::Db } else { LogScale::None },
-            reference: if librosa && !mfcc { Reference::Max } else { Reference::Value(1.0) },
+            reference: if kind == FeatureKind::Mfcc { Reference::Value(1.0) } else { Reference::Max },
             amin: 1e-10,
-            top_db: (librosa || mfcc).then_some(80.0),
+            top_db: Some(80.0),
             log_offset: 1e-6,
-            n_mfcc: if librosa { 20 } else { 40 },
+            n_mfcc: 20,
             dct_norm: DctNorm::Ortho,
             lifter: 0.0,
             scale: Scale::None,
+            frames: None,
+            standardize: Standardize::Training,
+            mean: 0.0,
+            std: 1.0,
+        }
+    }
+
+    /// What Kaldi and VGGish share: windows of 25 ms every 10 ms at 16 kHz, and the mel bands of HTK.
+    fn speech(preset: Preset, kind: FeatureKind) -> Self {
+        Self {
+            preset,
+            n_fft: 512,
+            win_length: 400,
+            hop_length: 160,
+            framing: Framing::WinLength,
+            mel_scale: MelScale::Htk,
+            mel_norm: MelNorm::None,
+            mel_axis: MelAxis::Mel,
+            reference: Reference::Value(1.0),
+            top_db: None,
+            ..Self::librosa(kind)
         }
     }
 
@@ -232,9 +384,19 @@ impl FeatureConfig {
         resolved
     }
 
+    /// Mean and standard deviation that are known without training clips; `None` when these decide.
+    pub fn fixed_stats(&self) -> Option<Stats> {
+        match self.standardize {
+            Standardize::Training => None,
+            Standardize::Fixed => Some(Stats { mean: self.mean as f32, std: self.std as f32 }),
+            Standardize::None => Some(Stats { mean: 0.0, std: 1.0 }),
+        }
+    }
+
     /// Refuses impossible numbers and combinations, by field. Only what has an effect is looked at.
     pub fn validate(&self, audio: &AudioConfig) -> Result<(), ConfigError> {
         audio.validate()?;
+        self.validate_preset(audio)?;
         if self.kind.has_stft() {
             self.validate_frames(audio)?;
         }
@@ -252,7 +414,31 @@ impl FeatureConfig {
                 format!("{} must be 0 (none) or a positive number", self.lifter)
             })?;
         }
+        if self.standardize == Standardize::Fixed {
+            let in_f32 = |value: f64| value.abs() <= f64::from(f32::MAX);
+            check(in_f32(self.mean), "mean", || format!("{} must be a finite number", self.mean))?;
+            check(positive(self.std), "std", || format!("{} must be a positive number", self.std))?;
+        }
         Ok(())
+    }
+
+    /// Refuses a preset where its numbers would mean something else.
+    fn validate_preset(&self, audio: &AudioConfig) -> Result<(), ConfigError> {
+        let name = match self.preset {
+            Preset::Librosa | Preset::Torchaudio => return Ok(()),
+            Preset::Kaldi => "kaldi",
+            Preset::Ast => "ast",
+            Preset::Vggish => "vggish",
+        };
+        check(self.kind == FeatureKind::LogMel, "preset", || {
+            format!("\"{name}\" is only for kind = \"log_mel\"; use librosa or torchaudio")
+        })?;
+        check(self.preset == Preset::Kaldi || audio.sample_rate == 16_000, "preset", || {
+            format!(
+                "\"{name}\" is defined at 16000 Hz; set audio.sample_rate = 16000, not {}",
+                audio.sample_rate
+            )
+        })
     }
 
     fn validate_frames(&self, audio: &AudioConfig) -> Result<(), ConfigError> {
@@ -264,6 +450,27 @@ impl FeatureConfig {
             format!("{} samples is outside 1..={}, the transform (n_fft)", self.win_length, self.n_fft)
         })?;
         check(self.hop_length >= 1, "hop_length", || "0 samples; at least 1 is needed".into())?;
+        match self.framing {
+            Framing::NFft => self.validate_centre(audio, samples)?,
+            Framing::WinLength => self.validate_windows(audio, samples)?,
+        }
+        let most = MAX_VALUES / (self.n_fft / 2 + 1);
+        let frames = self.frames_of(samples);
+        check(frames <= most, "hop_length", || {
+            format!(
+                "{} samples makes {frames} frames of {} bins a clip; use a longer hop",
+                self.hop_length,
+                self.n_fft / 2 + 1
+            )
+        })?;
+        let frames = self.frames.unwrap_or(1);
+        check((1..=most).contains(&frames), "frames", || format!("{frames} is outside 1..={most}"))?;
+        #[expect(clippy::float_cmp, reason = "only these two exact values are meant")]
+        let known = self.power == 1.0 || self.power == 2.0;
+        check(known, "power", || format!("{} must be 1 (magnitude) or 2 (power)", self.power))
+    }
+
+    fn validate_centre(&self, audio: &AudioConfig, samples: usize) -> Result<(), ConfigError> {
         check(self.center || samples >= self.n_fft, "center", || {
             format!(
                 "false needs clips of at least n_fft = {} samples, and audio.clip_seconds = {} gives {samples}",
@@ -277,18 +484,22 @@ impl FeatureConfig {
                 self.n_fft / 2,
                 audio.clip_seconds
             )
-        })?;
-        let frames = self.frames(samples);
-        check(frames.saturating_mul(self.n_fft / 2 + 1) <= MAX_VALUES, "hop_length", || {
+        })
+    }
+
+    fn validate_windows(&self, audio: &AudioConfig, samples: usize) -> Result<(), ConfigError> {
+        check(samples >= self.win_length, "framing", || {
             format!(
-                "{} samples makes {frames} frames of {} bins a clip; use a longer hop",
-                self.hop_length,
-                self.n_fft / 2 + 1
+                "win_length needs clips of at least win_length = {} samples, and audio.clip_seconds = {} gives {samples}",
+                self.win_length, audio.clip_seconds
             )
         })?;
-        #[expect(clippy::float_cmp, reason = "only these two exact values are meant")]
-        let known = self.power == 1.0 || self.power == 2.0;
-        check(known, "power", || format!("{} must be 1 (magnitude) or 2 (power)", self.power))
+        check(self.frames_of(samples) >= 1, "hop_length", || {
+            format!("{} samples is more than twice the clip's {samples}: no frame is left", self.hop_length)
+        })?;
+        check((0.0..=1.0).contains(&self.preemphasis), "preemphasis", || {
+            format!("{} is outside [0, 1]", self.preemphasis)
+        })
     }
 
     fn validate_mel(&self, audio: &AudioConfig) -> Result<(), ConfigError> {
@@ -305,12 +516,12 @@ impl FeatureConfig {
             format!("{} Hz is outside [0, {fmax}), the highest frequency (fmax)", self.fmin)
         })?;
         check(self.log != LogScale::None, "log", || {
-            "none is only for kind = \"spectrogram\"; log_mel and mfcc need \"db\" or \"ln\"".into()
+            "none is only for kind = \"spectrogram\"; log_mel and mfcc need \"db\", \"ln\" or \"ln_amin\""
+                .into()
         })
     }
 
     fn validate_log(&self) -> Result<(), ConfigError> {
-        let positive = |value: f64| value >= f64::from(f32::MIN_POSITIVE) && value <= f64::from(f32::MAX);
         let wrong = |value: f64| format!("{value} must be a positive number");
         match self.log {
             LogScale::None => Ok(()),
@@ -323,13 +534,19 @@ impl FeatureConfig {
                 check(positive(top_db), "top_db", || wrong(top_db) + " or \"none\"")
             }
             LogScale::Ln => check(positive(self.log_offset), "log_offset", || wrong(self.log_offset)),
+            LogScale::LnAmin => check(positive(self.amin), "amin", || wrong(self.amin)),
         }
     }
 
-    /// Frames of a clip of `samples` samples: `1 + (padded - n_fft) / hop_length`.
-    pub(super) fn frames(&self, samples: usize) -> usize {
-        let padded = samples + if self.center { self.n_fft / 2 * 2 } else { 0 };
-        1 + padded.saturating_sub(self.n_fft) / self.hop_length
+    /// Frames that a clip of `samples` samples gives.
+    pub(super) fn frames_of(&self, samples: usize) -> usize {
+        let whole = |samples: usize, frame: usize| 1 + samples.saturating_sub(frame) / self.hop_length;
+        match self.framing {
+            Framing::NFft if self.center => whole(samples + self.n_fft / 2 * 2, self.n_fft),
+            Framing::NFft => whole(samples, self.n_fft),
+            Framing::WinLength if self.snip_edges => whole(samples, self.win_length),
+            Framing::WinLength => (samples + self.hop_length / 2) / self.hop_length,
+        }
     }
 }
 
@@ -364,6 +581,11 @@ impl Scale {
     }
 }
 
+/// Whether a number stays one, and above 0, in single precision.
+fn positive(value: f64) -> bool {
+    value >= f64::from(f32::MIN_POSITIVE) && value <= f64::from(f32::MAX)
+}
+
 fn check(holds: bool, key: &str, reason: impl FnOnce() -> String) -> Result<(), ConfigError> {
     if holds { Ok(()) } else { Err(ConfigError::field(format!("features.{key}"), reason())) }
 }
@@ -384,9 +606,19 @@ struct Section {
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<Window>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    periodic: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    framing: Option<Framing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     center: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pad_mode: Option<PadMode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snip_edges: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remove_dc_offset: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preemphasis: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     power: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -400,13 +632,15 @@ struct Section {
     #[serde(skip_serializing_if = "Option::is_none")]
     mel_norm: Option<MelNorm>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    mel_axis: Option<MelAxis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<LogScale>,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
-    reference: Option<NumberOr>,
+    reference: Option<NumberOr<f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     amin: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    top_db: Option<NumberOr>,
+    top_db: Option<NumberOr<f64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log_offset: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -417,19 +651,27 @@ struct Section {
     lifter: Option<f64>,
     #[serde(skip_serializing_if = "Scale::is_none")]
     scale: Scale,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames: Option<NumberOr<usize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standardize: Option<Standardize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mean: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    std: Option<f64>,
 }
 
 /// A number, or a word with a meaning of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number or a word in quotes")]
-enum NumberOr {
-    Number(f64),
+enum NumberOr<T> {
+    Number(T),
     Word(String),
 }
 
-impl NumberOr {
+impl<T> NumberOr<T> {
     /// The number, or `None` for `word`; any other word is refused.
-    fn number_unless(self, word: &str, key: &str) -> Result<Option<f64>, ConfigError> {
+    fn number_unless(self, word: &str, key: &str) -> Result<Option<T>, ConfigError> {
         match self {
             Self::Number(value) => Ok(Some(value)),
             Self::Word(given) if given == word => Ok(None),
@@ -438,6 +680,11 @@ impl NumberOr {
                 format!("\"{given}\" is neither a number nor \"{word}\""),
             )),
         }
+    }
+
+    /// The number, or `word`.
+    fn or(number: Option<T>, word: &str) -> Self {
+        number.map_or_else(|| Self::Word(word.to_owned()), Self::Number)
     }
 }
 
@@ -456,27 +703,42 @@ impl TryFrom<Section> for FeatureConfig {
     fn try_from(section: Section) -> Result<Self, ConfigError> {
         let given = section.keys()?;
         let preset = Self::preset(section.preset, section.kind);
-        let n_fft = section.n_fft.unwrap_or(preset.n_fft);
-        let win_length = section.win_length.unwrap_or(n_fft);
-        let default_hop = match section.preset {
-            Preset::Librosa => preset.hop_length,
+        let (n_fft, win_length) = match preset.framing {
+            Framing::NFft => {
+                let n_fft = section.n_fft.unwrap_or(preset.n_fft);
+                (n_fft, section.win_length.unwrap_or(n_fft))
+            }
+            Framing::WinLength => {
+                let win_length = section.win_length.unwrap_or(preset.win_length);
+                let n_fft = || win_length.min(MAX_N_FFT).next_power_of_two();
+                (section.n_fft.unwrap_or_else(n_fft), win_length)
+            }
+        };
+        let hop_length = match section.preset {
             Preset::Torchaudio => win_length / 2,
+            _ => preset.hop_length,
         };
         let config = Self {
             kind: section.kind,
             preset: section.preset,
             n_fft,
             win_length,
-            hop_length: section.hop_length.unwrap_or(default_hop),
+            hop_length: section.hop_length.unwrap_or(hop_length),
             window: section.window.unwrap_or(preset.window),
+            periodic: section.periodic.unwrap_or(preset.periodic),
+            framing: section.framing.unwrap_or(preset.framing),
             center: section.center.unwrap_or(preset.center),
             pad_mode: section.pad_mode.unwrap_or(preset.pad_mode),
+            snip_edges: section.snip_edges.unwrap_or(preset.snip_edges),
+            remove_dc_offset: section.remove_dc_offset.unwrap_or(preset.remove_dc_offset),
+            preemphasis: section.preemphasis.unwrap_or(preset.preemphasis),
             power: section.power.unwrap_or(preset.power),
             n_mels: section.n_mels.unwrap_or(preset.n_mels),
             fmin: section.fmin.unwrap_or(preset.fmin),
-            fmax: section.fmax,
+            fmax: section.fmax.or(preset.fmax),
             mel_scale: section.mel_scale.unwrap_or(preset.mel_scale),
             mel_norm: section.mel_norm.unwrap_or(preset.mel_norm),
+            mel_axis: section.mel_axis.unwrap_or(preset.mel_axis),
             log: section.log.unwrap_or(preset.log),
             reference: match section.reference {
                 None => preset.reference,
@@ -492,12 +754,19 @@ impl TryFrom<Section> for FeatureConfig {
             dct_norm: section.dct_norm.unwrap_or(preset.dct_norm),
             lifter: section.lifter.unwrap_or(preset.lifter),
             scale: section.scale,
+            frames: match section.frames {
+                None => preset.frames,
+                Some(given) => given.number_unless("none", "frames")?,
+            },
+            standardize: section.standardize.unwrap_or(preset.standardize),
+            mean: section.mean.unwrap_or(preset.mean),
+            std: section.std.unwrap_or(preset.std),
         };
         let used = Section::from(config.clone()).keys()?;
         match given.into_iter().find(|key| !used.contains(key)) {
             Some(key) => Err(ConfigError::field(
                 format!("features.{key}"),
-                "has no effect with the kind, log and center of this section; remove it",
+                "has no effect with the kind, framing, center, log and standardize of this section; remove it",
             )),
             None => Ok(config),
         }
@@ -508,9 +777,13 @@ impl From<FeatureConfig> for Section {
     fn from(config: FeatureConfig) -> Self {
         let stft = config.kind.has_stft();
         let mel = config.kind.has_mel();
+        let (n_fft, windows) =
+            (stft && config.framing == Framing::NFft, stft && config.framing == Framing::WinLength);
         let db = stft && config.log == LogScale::Db;
         let ln = stft && config.log == LogScale::Ln;
+        let amin = db || (stft && config.log == LogScale::LnAmin);
         let mfcc = config.kind == FeatureKind::Mfcc;
+        let fixed = config.standardize == Standardize::Fixed;
         Self {
             kind: config.kind,
             preset: config.preset,
@@ -518,26 +791,36 @@ impl From<FeatureConfig> for Section {
             win_length: stft.then_some(config.win_length),
             hop_length: stft.then_some(config.hop_length),
             window: stft.then_some(config.window),
-            center: stft.then_some(config.center),
-            pad_mode: (stft && config.center).then_some(config.pad_mode),
+            periodic: stft.then_some(config.periodic),
+            framing: stft.then_some(config.framing),
+            center: n_fft.then_some(config.center),
+            pad_mode: (n_fft && config.center).then_some(config.pad_mode),
+            snip_edges: windows.then_some(config.snip_edges),
+            remove_dc_offset: windows.then_some(config.remove_dc_offset),
+            preemphasis: windows.then_some(config.preemphasis),
             power: stft.then_some(config.power),
             n_mels: mel.then_some(config.n_mels),
             fmin: mel.then_some(config.fmin),
             fmax: config.fmax.filter(|_| mel),
             mel_scale: mel.then_some(config.mel_scale),
             mel_norm: mel.then_some(config.mel_norm),
+            mel_axis: mel.then_some(config.mel_axis),
             log: stft.then_some(config.log),
             reference: db.then(|| match config.reference {
-                Reference::Max => NumberOr::Word("max".into()),
+                Reference::Max => NumberOr::or(None, "max"),
                 Reference::Value(value) => NumberOr::Number(value),
             }),
-            amin: db.then_some(config.amin),
-            top_db: db.then(|| config.top_db.map_or(NumberOr::Word("none".into()), NumberOr::Number)),
+            amin: amin.then_some(config.amin),
+            top_db: db.then(|| NumberOr::or(config.top_db, "none")),
             log_offset: ln.then_some(config.log_offset),
             n_mfcc: mfcc.then_some(config.n_mfcc),
             dct_norm: mfcc.then_some(config.dct_norm),
             lifter: mfcc.then_some(config.lifter),
             scale: if stft { config.scale } else { Scale::None },
+            frames: stft.then(|| NumberOr::or(config.frames, "none")),
+            standardize: Some(config.standardize),
+            mean: fixed.then_some(config.mean),
+            std: fixed.then_some(config.std),
         }
     }
 }
@@ -569,6 +852,16 @@ mod tests {
         assert_eq!((torchaudio.n_mels, torchaudio.n_mfcc), (128, 40));
         assert_eq!((torchaudio.mel_scale, torchaudio.mel_norm), (MelScale::Htk, MelNorm::None));
         assert_eq!(parse("preset = 'torchaudio'").unwrap().top_db, None);
+        let kaldi = parse("preset = 'kaldi'").unwrap();
+        assert_eq!((kaldi.n_fft, kaldi.win_length, kaldi.hop_length, kaldi.n_mels), (512, 400, 160, 23));
+        assert_eq!((kaldi.window, kaldi.periodic, kaldi.log), (Window::Povey, false, LogScale::LnAmin));
+        let ast = parse("preset = 'ast'").unwrap();
+        assert_eq!((ast.n_mels, ast.frames, ast.window), (128, Some(1024), Window::Hann));
+        assert_eq!(ast.fixed_stats(), Some(Stats { mean: -4.267_739_3, std: 9.137_995 }));
+        let vggish = parse("preset = 'vggish'").unwrap();
+        assert_eq!((vggish.n_mels, vggish.fmax, vggish.log), (64, Some(7500.0), LogScale::Ln));
+        assert_eq!(vggish.fixed_stats(), Some(Stats { mean: 0.0, std: 1.0 }));
+        assert_eq!(librosa.fixed_stats(), None);
     }
 
     #[test]
@@ -577,6 +870,9 @@ mod tests {
         assert_eq!((librosa.win_length, librosa.hop_length), (1024, 512));
         let torchaudio = parse("preset = 'torchaudio'\nn_fft = 1024\nwin_length = 600").unwrap();
         assert_eq!((torchaudio.win_length, torchaudio.hop_length), (600, 300));
+        let kaldi = parse("preset = 'kaldi'\nwin_length = 600").unwrap();
+        assert_eq!((kaldi.n_fft, kaldi.hop_length), (1024, 160));
+        assert_eq!(parse("preset = 'kaldi'\nn_fft = 400").unwrap().n_fft, 400);
     }
 
     #[test]
@@ -590,6 +886,12 @@ mod tests {
             "n_mels = 64\nfmin = 20\nfmax = 8000.5\ntop_db = 60",
             "scale = 'image'",
             "kind = 'waveform'\nscale = 'none'",
+            "preset = 'kaldi'\nsnip_edges = false\nn_fft = 400",
+            "preset = 'ast'",
+            "preset = 'ast'\nframes = 'none'\nstandardize = 'training'",
+            "preset = 'vggish'\nframes = 384",
+            "framing = 'win_length'\nremove_dc_offset = true\nwindow = 'povey'\nmel_axis = 'mel'",
+            "kind = 'waveform'\nstandardize = 'fixed'\nmean = 0.5\nstd = 2",
         ] {
             let resolved = parse(text).unwrap().resolve(&audio);
             let written = toml::to_string(&resolved).unwrap();
@@ -598,7 +900,16 @@ mod tests {
             assert_eq!(serde_json::from_str::<FeatureConfig>(&json).unwrap(), resolved, "{json}");
         }
         let all = toml::to_string(&FeatureConfig::default().resolve(&audio)).unwrap();
-        for line in ["ref = \"max\"", "top_db = 80.0", "fmax = 11025.0", "win_length = 2048", "fmin = 0.0"] {
+        for line in [
+            "ref = \"max\"",
+            "top_db = 80.0",
+            "fmax = 11025.0",
+            "win_length = 2048",
+            "fmin = 0.0",
+            "framing = \"n_fft\"",
+            "frames = \"none\"",
+            "standardize = \"training\"",
+        ] {
             assert!(all.lines().any(|l| l == line), "{line} is not in\n{all}");
         }
         assert!(!all.contains("n_mfcc") && !all.contains("\nscale") && !all.contains("log_offset"), "{all}");
@@ -614,6 +925,14 @@ mod tests {
             ("scale = 'picture'", "image"),
             ("log_offset = 1.0", "features.log_offset"),
             ("center = false\npad_mode = 'reflect'", "features.pad_mode"),
+            ("preset = 'kaldi'\ncenter = false", "features.center"),
+            ("preemphasis = 0.97", "features.preemphasis"),
+            ("mean = 1.0", "features.mean"),
+            ("preset = 'ast'\nstandardize = 'none'\nstd = 1.0", "features.std"),
+            ("preset = 'vggish'\namin = 1e-5", "features.amin"),
+            ("kind = 'waveform'\nframes = 10", "features.frames"),
+            ("frames = 'all'", "features.frames"),
+            ("preset = 'yamnet'", "yamnet"),
             ("top_db = 'off'", "features.top_db"),
             ("ref = 'min'", "features.ref"),
             ("kind = 'mel'", "mel"),
@@ -644,6 +963,15 @@ mod tests {
             ("kind = 'mfcc'\nn_mfcc = 129", "features.n_mfcc", "129"),
             ("kind = 'mfcc'\nlifter = -1", "features.lifter", "-1"),
             ("fmax = nan", "features.fmax", "NaN"),
+            ("frames = 0", "features.frames", "0"),
+            ("frames = 1000000000", "features.frames", "1000000000"),
+            ("preset = 'kaldi'\npreemphasis = 1.5", "features.preemphasis", "1.5"),
+            ("preset = 'kaldi'\nwin_length = 100000", "features.win_length", "100000"),
+            ("preset = 'kaldi'\nsnip_edges = false\nhop_length = 200000", "features.hop_length", "200000"),
+            ("preset = 'kaldi'\nkind = 'spectrogram'", "features.preset", "kaldi"),
+            ("preset = 'vggish'", "features.preset", "22050"),
+            ("standardize = 'fixed'\nstd = 0", "features.std", "0"),
+            ("standardize = 'fixed'\nmean = inf", "features.mean", "inf"),
         ] {
             let error = refusal(text);
             assert!(error.starts_with(field) && error.contains(value), "{text}: {error}");
@@ -653,9 +981,11 @@ mod tests {
     #[test]
     fn refuses_clips_too_short_to_mirror_or_to_hold_a_frame() {
         let audio = AudioConfig { clip_seconds: 0.04, ..Default::default() };
-        for (text, field) in
-            [("pad_mode = 'reflect'", "features.pad_mode"), ("center = false", "features.center")]
-        {
+        for (text, field) in [
+            ("pad_mode = 'reflect'", "features.pad_mode"),
+            ("center = false", "features.center"),
+            ("preset = 'kaldi'\nwin_length = 883", "features.framing"),
+        ] {
             let error = parse(text).unwrap().validate(&audio).unwrap_err().to_string();
             assert!(error.starts_with(field) && error.contains("882"), "{error}");
         }

@@ -58,11 +58,12 @@ impl Extractor {
         let config = features.resolve(audio);
         let pipeline = Pipeline::new(audio, &config);
         let samples = audio.clip_samples();
+        let frames = || config.frames.unwrap_or_else(|| config.frames_of(samples));
         let (bins, frames) = match config.kind {
             FeatureKind::Waveform => (1, samples),
-            FeatureKind::Spectrogram => (config.n_fft / 2 + 1, config.frames(samples)),
-            FeatureKind::LogMel => (config.n_mels, config.frames(samples)),
-            FeatureKind::Mfcc => (config.n_mfcc, config.frames(samples)),
+            FeatureKind::Spectrogram => (config.n_fft / 2 + 1, frames()),
+            FeatureKind::LogMel => (config.n_mels, frames()),
+            FeatureKind::Mfcc => (config.n_mfcc, frames()),
         };
         let shape = FeatureShape { bins, frames };
         Ok(Self { audio: audio.clone(), config, pipeline, stats: None, shape })
@@ -82,6 +83,15 @@ impl Extractor {
     /// Rate in Hz that samples must have.
     pub fn sample_rate(&self) -> u32 {
         self.audio.sample_rate
+    }
+
+    /// Time that the columns span, in seconds: the clip, or what `features.frames` makes of it.
+    pub fn seconds(&self) -> f64 {
+        let samples = match (self.config.kind, self.config.frames) {
+            (FeatureKind::Waveform, _) | (_, None) => self.clip_samples(),
+            (_, Some(frames)) => frames.saturating_mul(self.config.hop_length),
+        };
+        samples as f64 / f64::from(self.sample_rate())
     }
 
     /// Samples of one clip.
@@ -138,8 +148,13 @@ impl Extractor {
     pub fn features(&self, mut clip: Vec<f32>) -> Features {
         clip.resize(self.clip_samples(), 0.0);
         clip.iter_mut().for_each(|x| *x = if x.abs() <= MAX_SAMPLE { *x } else { 0.0 });
-        let mut values = self.pipeline.run(clip, self.shape.frames);
+        let frames = match self.config.kind {
+            FeatureKind::Waveform => self.shape.frames,
+            _ => self.config.frames_of(clip.len()).min(self.shape.frames),
+        };
+        let mut values = self.pipeline.run(clip, frames);
         self.config.scale.apply(&mut values);
+        let mut values = widen(values, frames, self.shape.frames);
         if let Some(stats) = self.stats {
             stats.standardize(&mut values);
         }
@@ -204,6 +219,19 @@ fn write_column(values: &mut [f32], frames: usize, frame: usize, column: impl It
     }
 }
 
+/// Rows of `frames` values → rows of `wanted`, at least as many; zeros follow.
+fn widen(values: Vec<f32>, frames: usize, wanted: usize) -> Vec<f32> {
+    if frames == wanted {
+        return values;
+    }
+    let mut wide = Vec::with_capacity(values.len() / frames * wanted);
+    for row in values.chunks_exact(frames) {
+        wide.extend_from_slice(row);
+        wide.extend(std::iter::repeat_n(0.0, wanted - frames));
+    }
+    wide
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +248,33 @@ mod tests {
         [Waveform, Spectrogram, LogMel, Mfcc]
             .into_iter()
             .flat_map(|kind| [Preset::Librosa, Preset::Torchaudio].map(|preset| extractor(kind, preset)))
+            .chain([Preset::Kaldi, Preset::Ast, Preset::Vggish].map(speech))
+    }
+
+    /// One second at 16 kHz.
+    fn speech(preset: Preset) -> Extractor {
+        let audio = AudioConfig { sample_rate: 16_000, clip_seconds: 1.0, ..AudioConfig::default() };
+        Extractor::new(&audio, &FeatureConfig::preset(preset, FeatureKind::LogMel)).unwrap()
+    }
+
+    #[test]
+    fn frames_are_cut_or_followed_by_columns_of_zero() {
+        let samples: Vec<f32> = (0..16_000).map(|i| (i as f32 * 0.01).sin()).collect();
+        let whole = speech(Preset::Kaldi).extract(&samples);
+        assert_eq!(whole.shape, FeatureShape { bins: 23, frames: 98 });
+        for frames in [1, 50, 98, 120] {
+            let config = FeatureConfig { frames: Some(frames), ..speech(Preset::Kaldi).config().clone() };
+            let audio = AudioConfig { sample_rate: 16_000, clip_seconds: 1.0, ..AudioConfig::default() };
+            let extractor = Extractor::new(&audio, &config).unwrap();
+            assert!((extractor.seconds() - frames as f64 / 100.0).abs() < 1e-9);
+            let found = extractor.extract(&samples);
+            assert_eq!(found.shape, FeatureShape { bins: 23, frames });
+            for (row, full) in found.values.chunks(frames).zip(whole.values.chunks(98)) {
+                let kept = frames.min(98);
+                assert_eq!(row[..kept], full[..kept]);
+                assert!(row[kept..].iter().all(|&v| v == 0.0));
+            }
+        }
     }
 
     #[test]

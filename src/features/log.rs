@@ -9,6 +9,8 @@ pub(super) enum Log {
     Db { multiplier: f32, reference: Reference, amin: f32, top_db: Option<f32> },
     /// `ln(x + offset)`.
     Ln { offset: f32 },
+    /// `ln(max(x, amin))`.
+    LnAmin { amin: f32 },
 }
 
 impl Log {
@@ -23,6 +25,7 @@ impl Log {
                 top_db: config.top_db.map(|db| db as f32),
             },
             LogScale::Ln => Self::Ln { offset: config.log_offset as f32 },
+            LogScale::LnAmin => Self::LnAmin { amin: config.amin as f32 },
         }
     }
 
@@ -31,6 +34,7 @@ impl Log {
         match self {
             Self::None => {}
             Self::Ln { offset } => values.iter_mut().for_each(|v| *v = (*v + offset).ln()),
+            Self::LnAmin { amin } => values.iter_mut().for_each(|v| *v = v.max(amin).ln()),
             Self::Db { multiplier, reference, amin, top_db } => {
                 let db = |x: f32| multiplier * x.max(amin).log10();
                 let max = values.iter().fold(0.0_f32, |a, &b| a.max(b));
@@ -85,5 +89,12 @@ mod tests {
         let config = FeatureConfig { log: LogScale::Ln, log_offset: 1.0, ..Default::default() };
         assert_eq!(apply(&config, &[0.0]), [0.0]);
         assert!((apply(&config, &[std::f32::consts::E - 1.0])[0] - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn raises_to_amin_before_the_natural_logarithm() {
+        let config = FeatureConfig { log: LogScale::LnAmin, amin: 1.0, ..Default::default() };
+        assert_eq!(apply(&config, &[0.0, 0.5, 1.0]), [0.0; 3]);
+        assert!((apply(&config, &[std::f32::consts::E])[0] - 1.0).abs() < 1e-6);
     }
 }

@@ -1,9 +1,10 @@
-use super::config::{FeatureConfig, MelNorm, MelScale};
+use super::config::{FeatureConfig, MelAxis, MelNorm, MelScale};
 
 /// Triangular filters with corners equally spaced in mel, applied only where they are not zero.
 ///
 /// As `librosa.filters.mel`; `torchaudio.functional.melscale_fbanks` computes the same in `f32` (for even `n_fft`
-/// and sample rates: it takes the last bin for half the rate, rounded down).
+/// and sample rates: it takes the last bin for half the rate, rounded down). With sides that are straight in mel, as
+/// `torchaudio.compliance.kaldi.get_mel_banks` and `mel_features.spectrogram_to_mel_matrix` of VGGish.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MelFilterBank {
     bins: usize,
@@ -25,15 +26,20 @@ impl MelFilterBank {
         let bins = config.n_fft / 2 + 1;
         let corners = mel_corners(sample_rate, config);
         let mut bank = Self { bins, filters: Vec::with_capacity(config.n_mels), weights: Vec::new() };
+        let place = |hz: f64| match config.mel_axis {
+            MelAxis::Hz => hz,
+            MelAxis::Mel => config.mel_scale.hz_to_mel(hz),
+        };
         for corner in corners.windows(3) {
             let height = match config.mel_norm {
                 MelNorm::None => 1.0,
                 MelNorm::Slaney => 2.0 / (corner[2] - corner[0]),
             };
+            let [left, middle, right] = [place(corner[0]), place(corner[1]), place(corner[2])];
             bank.push((0..bins).map(|bin| {
-                let hz = bin as f64 * rate / config.n_fft as f64;
-                let up = (hz - corner[0]) / (corner[1] - corner[0]);
-                let down = (corner[2] - hz) / (corner[2] - corner[1]);
+                let x = place(bin as f64 * rate / config.n_fft as f64);
+                let up = (x - left) / (middle - left);
+                let down = (right - x) / (right - middle);
                 (height * up.min(down).max(0.0)) as f32
             }));
         }

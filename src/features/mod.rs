@@ -8,11 +8,12 @@
 //!                                                                               └─ dct ── mfcc  [n_mfcc, frames]
 //! ```
 //!
-//! Kinds with an stft may be scaled to 0-255 within each clip, as a picture ([`Scale`]), and
-//! every kind ends with `(value - mean) / std` when [`Stats`] of the training clips are set. Words and
-//! numbers are librosa's and torchaudio's, chosen by a named [`Preset`]; a resolved [`FeatureConfig`] stores
-//! each number, so that a bundle does not depend on what a preset means in a later version. Agreement with
-//! both libraries is tested against stored results (`tests/fixtures/features`).
+//! Kinds with an stft may be scaled to 0-255 within each clip, as a picture ([`Scale`]), and every kind
+//! ends with `(value - mean) / std` when [`Stats`] are set: those of the training clips, or the fixed ones of
+//! a network that was trained elsewhere. Words and numbers are librosa's, torchaudio's, Kaldi's and VGGish's, chosen by
+//! a named [`Preset`]; a resolved [`FeatureConfig`] stores each number, so that a bundle does not depend on what a
+//! preset means in a later version. Agreement with the libraries is tested against stored results
+//! (`tests/fixtures/features`).
 
 mod config;
 mod extractor;
@@ -24,8 +25,8 @@ mod stft;
 mod window;
 
 pub use config::{
-    DctNorm, FeatureConfig, FeatureKind, LogScale, MelNorm, MelScale, PadMode, Preset, Reference, Scale,
-    Window,
+    DctNorm, FeatureConfig, FeatureKind, Framing, LogScale, MelAxis, MelNorm, MelScale, PadMode, Preset,
+    Reference, Scale, Standardize, Window,
 };
 pub use extractor::{Extractor, FeatureShape, Features};
 pub use mel::MelFilterBank;

@@ -2,21 +2,21 @@ use std::f64::consts::PI;
 
 use super::config::Window;
 
-/// The periodic window of `win_length` samples, centred in `n_fft` (zeros around it), computed in `f64`.
-/// Formulas as `scipy.signal.get_window(.., fftbins=True)`; centring as `librosa.util.pad_center`.
-pub(super) fn centred_window(window: Window, win_length: usize, n_fft: usize) -> Vec<f32> {
-    let mut padded = vec![0.0; n_fft];
-    let left = (n_fft - win_length) / 2;
-    for (i, value) in padded[left..left + win_length].iter_mut().enumerate() {
-        let x = 2.0 * PI * i as f64 / win_length as f64;
-        *value = match window {
+/// The window's `win_length` samples in their periodic or symmetric form, computed in `f64`. Formulas as
+/// `scipy.signal.get_window(.., fftbins=periodic)`; `povey` as `torchaudio.compliance.kaldi`.
+pub(super) fn window(window: Window, win_length: usize, periodic: bool) -> Vec<f32> {
+    let period = if periodic { win_length } else { win_length.saturating_sub(1) };
+    let value = |i: usize| {
+        let x = 2.0 * PI * i as f64 / period as f64;
+        match window {
             _ if win_length == 1 => 1.0,
             Window::Hann => 0.5 - 0.5 * x.cos(),
             Window::Hamming => 0.54 - 0.46 * x.cos(),
             Window::Blackman => 0.42 - 0.5 * x.cos() + 0.08 * (2.0 * x).cos(),
-        } as f32;
-    }
-    padded
+            Window::Povey => (0.5 - 0.5 * x.cos()).max(0.0).powf(0.85),
+        }
+    };
+    (0..win_length).map(|i| value(i) as f32).collect()
 }
 
 #[cfg(test)]
@@ -24,33 +24,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_periodic_not_symmetric() {
-        let hann = centred_window(Window::Hann, 4, 4);
-        for (value, expected) in hann.iter().zip([0.0, 0.5, 1.0, 0.5]) {
-            assert!((value - expected).abs() < 1e-7, "{hann:?}");
+    fn is_periodic_or_symmetric() {
+        for (periodic, expected) in
+            [(true, &[0.0, 0.5, 1.0, 0.5][..]), (false, &[0.0, 0.5, 1.0, 0.5, 0.0][..])]
+        {
+            let hann = window(Window::Hann, expected.len(), periodic);
+            for (value, expected) in hann.iter().zip(expected) {
+                assert!((value - expected).abs() < 1e-7, "{hann:?}");
+            }
         }
     }
 
     #[test]
     fn starts_and_peaks_as_the_formulas_say() {
-        for (window, first, peak) in
-            [(Window::Hann, 0.0, 1.0), (Window::Hamming, 0.08, 1.0), (Window::Blackman, 0.0, 1.0)]
-        {
-            let values = centred_window(window, 400, 400);
-            assert!((values[0] - first).abs() < 1e-7, "{window:?} {}", values[0]);
-            assert!((values[200] - peak).abs() < 1e-7, "{window:?} {}", values[200]);
+        for (shape, first, quarter) in [
+            (Window::Hann, 0.0, 0.5),
+            (Window::Hamming, 0.08, 0.54),
+            (Window::Blackman, 0.0, 0.34),
+            (Window::Povey, 0.0, 0.554_785),
+        ] {
+            let values = window(shape, 400, true);
+            assert!((values[0] - first).abs() < 1e-6, "{shape:?} {}", values[0]);
+            assert!((values[100] - quarter).abs() < 1e-6, "{shape:?} {}", values[100]);
+            assert!((values[200] - 1.0).abs() < 1e-6, "{shape:?} {}", values[200]);
         }
     }
 
     #[test]
-    fn a_short_window_is_centred_between_zeros() {
-        let values = centred_window(Window::Hamming, 3, 8);
-        assert!(values[..2].iter().chain(&values[5..]).all(|&v| v == 0.0), "{values:?}");
-        assert!(values[2..5].iter().all(|&v| v > 0.0), "{values:?}");
-    }
-
-    #[test]
     fn one_sample_passes_unchanged() {
-        assert_eq!(centred_window(Window::Hann, 1, 2), [1.0, 0.0]);
+        for periodic in [true, false] {
+            assert_eq!(window(Window::Hann, 1, periodic), [1.0]);
+        }
     }
 }

@@ -224,7 +224,10 @@ pub fn train(
     observer.event(&Event::Ready(&prepared));
 
     let train_set = set(&splits.train)?;
-    let stats = train_set.stats()?;
+    let stats = match prepared.extractor.config().fixed_stats() {
+        Some(stats) => stats,
+        None => train_set.stats()?,
+    };
     write_inputs(&run_dir, recipe, &prepared, stats)?;
 
     let batch_size = recipe.training.batch_size;

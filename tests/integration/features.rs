@@ -39,7 +39,16 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn golden() -> Golden {
-    serde_json::from_slice(&std::fs::read(fixture("cases.json")).unwrap()).unwrap()
+    read("cases.json")
+}
+
+/// The front ends of pretrained audio networks.
+fn speech() -> Golden {
+    read("speech.json")
+}
+
+fn read(name: &str) -> Golden {
+    serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
 }
 
 /// Shape and bytes of the values of a NumPy file (version 1, little-endian, C order) of type `descr`.
@@ -68,6 +77,8 @@ fn extract(case: &Case) -> Features {
     let clip_seconds = case.samples as f64 / f64::from(case.sample_rate);
     let audio = AudioConfig::new(case.sample_rate, clip_seconds);
     let extractor = Extractor::new(&audio, &case.features).unwrap();
+    // What the training clips would say is not part of the case.
+    let extractor = extractor.with_stats(case.features.fixed_stats());
     assert_eq!(extractor.clip_samples(), case.samples, "{}", case.name);
     extractor.extract(&clip(&case.clip))
 }
@@ -75,7 +86,8 @@ fn extract(case: &Case) -> Features {
 /// Asserts that `close(ours, theirs, largest of theirs)` holds for every value of the cases whose features are `wanted`,
 /// and that there are `count` of them.
 fn compare(count: usize, wanted: impl Fn(&FeatureConfig) -> bool, close: impl Fn(f32, f32, f32) -> bool) {
-    let cases: Vec<Case> = golden().cases.into_iter().filter(|case| wanted(&case.features)).collect();
+    let all = golden().cases.into_iter().chain(speech().cases);
+    let cases: Vec<Case> = all.filter(|case| wanted(&case.features)).collect();
     assert_eq!(cases.len(), count, "stored cases");
     for case in cases {
         let ours = extract(&case);
@@ -103,9 +115,12 @@ fn close_coefficient(a: f32, b: f32, largest: f32) -> bool {
 
 #[test]
 fn golden_files_name_the_versions_that_made_them() {
-    let versions = golden().versions;
+    let (versions, speech) = (golden().versions, speech().versions);
     for library in ["librosa", "torchaudio", "torch", "numpy"] {
         assert!(versions[library].contains('.'), "{versions:?}");
+    }
+    for library in ["torchaudio", "transformers", "numpy"] {
+        assert!(speech[library].contains('.'), "{speech:?}");
     }
 }
 
@@ -133,6 +148,24 @@ fn mfcc_equals_librosa_within_1e_2() {
 #[test]
 fn mfcc_equals_torchaudio_within_1e_2() {
     compare(4, |c| is(c, FeatureKind::Mfcc, Preset::Torchaudio), close_coefficient);
+}
+
+#[test]
+fn kaldi_filter_banks_equal_torchaudio_within_1e_3() {
+    let wanted = |c: &FeatureConfig| c.preset == Preset::Kaldi;
+    compare(5, wanted, |a, b, _| (a - b).abs() <= 1e-3);
+}
+
+#[test]
+fn ast_features_equal_transformers_within_1e_3() {
+    let wanted = |c: &FeatureConfig| c.preset == Preset::Ast;
+    compare(3, wanted, |a, b, _| (a - b).abs() <= 1e-3);
+}
+
+#[test]
+fn vggish_features_equal_the_published_definition_within_1e_4() {
+    let wanted = |c: &FeatureConfig| c.preset == Preset::Vggish;
+    compare(3, wanted, |a, b, _| (a - b).abs() <= 1e-4);
 }
 
 // Spectrograms: relative to each bin, down to 60 dB below the largest; single precision knows no more of quieter bins.
@@ -175,6 +208,10 @@ static EXTRACTORS: LazyLock<Vec<Extractor>> = LazyLock::new(|| {
             [Preset::Librosa, Preset::Torchaudio].map(|preset| FeatureConfig::preset(preset, kind))
         })
         .map(|config| Extractor::new(&audio, &config).unwrap())
+        .chain([Preset::Kaldi, Preset::Ast, Preset::Vggish].map(|preset| {
+            let audio = AudioConfig { sample_rate: 16_000, ..audio.clone() };
+            Extractor::new(&audio, &FeatureConfig::preset(preset, LogMel)).unwrap()
+        }))
         .collect()
 });
 

@@ -54,6 +54,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         args.out.as_deref().map(|path| Ok::<_, anyhow::Error>((path, Format::of(path)?))).transpose()?;
     let mut front_end = FrontEnd::new(args.recipe.as_deref(), &args.sets)?;
     let extractor = Extractor::new(&front_end.audio, &front_end.features)?;
+    let extractor = extractor.with_stats(front_end.features.fixed_stats());
     front_end.features = extractor.config().clone();
     let source = Source::Path(&args.file);
     let (waveform, info) = audio::decode(&source, &Limits::default())?;
@@ -200,7 +201,7 @@ fn to_json(front_end: &FrontEnd, features: &Features) -> String {
 fn svg(file: &Path, extractor: &Extractor, front_end: &FrontEnd, features: &Features) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let title = format!("{name}: {}", front_end.kind());
-    plots::spectrogram(&title, features, front_end.audio.clip_seconds, extractor.row_hz().as_deref())
+    plots::spectrogram(&title, features, extractor.seconds(), extractor.row_hz().as_deref())
 }
 
 fn rows(features: &Features) -> impl Iterator<Item = &[f32]> {
