@@ -287,6 +287,21 @@ fn a_loss_that_is_no_number_stops_the_run_and_says_where() {
 }
 
 #[test]
+fn a_fixed_mean_and_deviation_take_the_place_of_the_training_clips() {
+    let folder = tempfile::tempdir().unwrap();
+    let stats = |name: &str, sets: &[&str]| -> serde_json::Value {
+        let out = folder.path().join(name);
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        assert!(run(train(&out, &sets).args(["--set", "training.epochs=1"])).status.success());
+        serde_json::from_slice(&fs::read(out.join("stats.json")).unwrap()).unwrap()
+    };
+    let fixed = ["features.standardize=fixed", "features.mean=-4.5", "features.std=9.25"];
+    assert_eq!(stats("fixed", &fixed), serde_json::json!({ "mean": -4.5, "std": 9.25 }));
+    let none = stats("none", &["features.standardize=none"]);
+    assert_eq!(none, serde_json::json!({ "mean": 0.0, "std": 1.0 }));
+}
+
+#[test]
 fn early_stopping_ends_a_run_that_no_longer_improves() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
