@@ -17,6 +17,11 @@ pub trait Architecture {
         Ok(())
     }
 
+    /// Refuses features whose shape makes the network use more memory than its parameters tell.
+    fn check_input(&self, _input: FeatureShape) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
     /// Shapes and sizes, layer by layer, for features of shape `input`.
     fn count(&self, input: FeatureShape, num_classes: usize) -> Count;
 

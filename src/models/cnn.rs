@@ -93,22 +93,14 @@ impl Architecture for CnnConfig {
     /// The study's Keras model, whose layers Keras named.
     fn published(&self, layout: Layout, name: &str) -> Option<Published> {
         let (layer, variable) = name.split_once('/').filter(|_| layout == Layout::Keras)?;
-        let (kind, number) = keras::numbered(layer)?;
-        match (kind, number) {
-            ("conv2d", block) if block < BLOCKS.len() => {
-                keras::conv_variable(&format!("blocks.{block}.conv"), variable)
-            }
-            ("batch_normalization", number) => {
-                let (block, _) = BLOCKS.iter().enumerate().filter(|(_, block)| block.1).nth(number)?;
-                keras::batch_norm_variable(&format!("blocks.{block}.batch_norm"), variable)
-            }
+        match keras::numbered(layer)? {
             ("dense", 0) if variable == "kernel" => {
                 let channels = BLOCKS[BLOCKS.len() - 1].0;
                 Some(Published::with("dense.weight", Axes::Flattened { channels }))
             }
             ("dense", 0) => keras::dense_variable("dense", variable),
             ("dense", 1) => keras::dense_variable("output", variable),
-            _ => None,
+            layer => ConvBlock::keras_variable(&BLOCKS, layer, variable),
         }
     }
 }

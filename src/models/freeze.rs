@@ -3,7 +3,7 @@
 use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::weights::Path;
+use super::weights::{Path, is_measured};
 use super::{Model, ModelConfig, Stage};
 use crate::config::ConfigError;
 use crate::features::FeatureShape;
@@ -103,14 +103,14 @@ impl Model {
         if frozen.is_empty() { self } else { self.map(&mut Freeze { path: Path::default(), frozen }) }
     }
 
-    /// Numbers in this stage, the moving statistics of batch normalisation too.
+    /// Numbers in this stage, those that are measured too.
     pub fn parameters_of(&self, stage: &Stage) -> usize {
         self.numbers(|name| stage.contains(name))
     }
 
     /// Numbers that training changes when these stages are frozen.
     pub fn trainable_parameters(&self, frozen: &[Stage]) -> usize {
-        self.numbers(|name| !name.contains(".running_") && !frozen.iter().any(|stage| stage.contains(name)))
+        self.numbers(|name| !is_measured(name) && !frozen.iter().any(|stage| stage.contains(name)))
     }
 
     fn numbers(&self, of: impl Fn(&str) -> bool) -> usize {

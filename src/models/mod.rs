@@ -5,9 +5,11 @@
 //! features to logits outside training.
 
 mod architecture;
+mod ast;
 mod backbone;
 pub mod blocks;
 mod cnn;
+mod conformer;
 mod crnn;
 mod dense;
 mod device;
@@ -25,6 +27,7 @@ mod published;
 mod resnet50;
 mod simple;
 mod spec_cnn;
+mod vggish;
 mod waveform_cnn;
 pub mod weights;
 pub mod zoo;
@@ -34,9 +37,11 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use architecture::{Architecture, Options, Stage};
+pub use ast::{Ast, AstConfig};
 pub use backbone::BackboneConfig;
 pub use blocks::Count;
 pub use cnn::{Cnn, CnnConfig};
+pub use conformer::{Conformer, ConformerConfig};
 pub use crnn::{Crnn, CrnnConfig};
 pub use dense::{Dense, DenseConfig};
 pub use device::device;
@@ -52,6 +57,7 @@ pub use published::{Axes, Layout, Published};
 pub use resnet50::ResNet50;
 pub use simple::{Simple, SimpleConfig};
 pub use spec_cnn::{SpecCnn, SpecCnnConfig};
+pub use vggish::{Postprocess, Vggish, VggishConfig};
 pub use waveform_cnn::{Depth, WaveformCnn, WaveformCnnConfig};
 
 use crate::config::ConfigError;
@@ -115,6 +121,12 @@ pub enum ModelConfig {
     /// See [`MobileNetV2`].
     #[serde(rename = "mobilenet-v2")]
     MobileNetV2(BackboneConfig),
+    /// See [`Vggish`].
+    Vggish(VggishConfig),
+    /// See [`Conformer`].
+    Conformer(ConformerConfig),
+    /// See [`Ast`].
+    Ast(AstConfig),
 }
 
 /// Any network of the zoo.
@@ -146,6 +158,12 @@ pub enum Model {
     InceptionV3(InceptionV3),
     /// See [`MobileNetV2`].
     MobileNetV2(MobileNetV2),
+    /// See [`Vggish`].
+    Vggish(Vggish),
+    /// See [`Conformer`].
+    Conformer(Conformer),
+    /// See [`Ast`].
+    Ast(Ast),
 }
 
 impl ModelConfig {
@@ -170,6 +188,9 @@ impl ModelConfig {
             Self::EfficientNetB3(_) => "efficientnet-b3",
             Self::InceptionV3(_) => "inception-v3",
             Self::MobileNetV2(_) => "mobilenet-v2",
+            Self::Vggish(_) => "vggish",
+            Self::Conformer(_) => "conformer",
+            Self::Ast(_) => "ast",
         }
     }
 
@@ -194,6 +215,9 @@ impl ModelConfig {
             Self::EfficientNetB3(config) => Box::new(efficientnet_b3::Design(config)),
             Self::InceptionV3(config) => Box::new(inception_v3::Design(config)),
             Self::MobileNetV2(config) => Box::new(mobilenet_v2::Design(config)),
+            Self::Vggish(config) => Box::new(config.clone()),
+            Self::Conformer(config) => Box::new(config.clone()),
+            Self::Ast(config) => Box::new(config.clone()),
         }
     }
 
@@ -237,6 +261,7 @@ impl ModelConfig {
         }
         architecture.check()?;
         self.validate_input(input, least, raw)?;
+        architecture.check_input(input)?;
         let parameters = self.parameters(input, num_classes);
         if parameters > MAX_PARAMETERS {
             return Err(ConfigError::field(
@@ -319,17 +344,23 @@ impl Model {
             Self::EfficientNetB3(model) => model.forward(input),
             Self::InceptionV3(model) => model.forward(input),
             Self::MobileNetV2(model) => model.forward(input),
+            Self::Vggish(model) => model.forward(input),
+            Self::Conformer(model) => model.forward(input),
+            Self::Ast(model) => model.forward(input),
         }
     }
 
-    /// `[batch, bins, frames]` → one vector a clip, the mean over the last map in front of the head; `None` for
-    /// networks without such a vector.
+    /// `[batch, bins, frames]` → one vector a clip, what the head is given (of networks for pictures the mean over the
+    /// last map); `None` for networks without such a vector.
     pub fn embed(&self, input: Tensor<3>) -> Option<Tensor<2>> {
         match self {
             Self::ResNet50(model) => Some(model.embed(input)),
             Self::EfficientNetB3(model) => Some(model.embed(input)),
             Self::InceptionV3(model) => Some(model.embed(input)),
             Self::MobileNetV2(model) => Some(model.embed(input)),
+            Self::Vggish(model) => Some(model.embed(input)),
+            Self::Conformer(model) => Some(model.embed(input)),
+            Self::Ast(model) => Some(model.embed(input)),
             _ => None,
         }
     }

@@ -31,6 +31,8 @@ pub enum Axes {
     Same,
     /// `[a, b]` → `[b, a]`: a dense layer of PyTorch.
     Transposed,
+    /// Any axes become one.
+    Flat,
     /// `[height, width, in, out]` → `[out, in, height, width]`: a convolution of Keras.
     Hwio,
     /// `[height, width, channels, multiplier]` → `[channels * multiplier, 1, height, width]`: a convolution of Keras
@@ -66,6 +68,7 @@ impl Axes {
         }
         match (self, shape) {
             (Self::Same, _) => Some((shape.to_vec(), values)),
+            (Self::Flat, _) => Some((vec![len], values)),
             (Self::Transposed, &[a, b]) => Some((vec![b, a], transpose(&values, a, b))),
             // Both are transpositions of a matrix: all axes in front of the last, or the last two, go to the front.
             (Self::Hwio, &[height, width, c_in, c_out]) => {
@@ -128,6 +131,7 @@ mod tests {
         let (shape, values) = Axes::Transposed.apply(&[2, 3], count(6)).unwrap();
         assert_eq!((shape, values), (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
         assert_eq!(Axes::Same.apply(&[6], count(6)).unwrap().1, count(6));
+        assert_eq!(Axes::Flat.apply(&[3, 2], count(6)).unwrap(), (vec![6], count(6)));
         // Two positions of three channels: p0c0 p0c1 p0c2 p1c0 … become p0c0 p1c0 p0c1 ….
         let flattened = Axes::Flattened { channels: 3 }.apply(&[6, 1], count(6)).unwrap();
         assert_eq!(flattened, (vec![6, 1], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));

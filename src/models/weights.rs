@@ -12,7 +12,7 @@ use super::{Error, Model};
 /// How many numbers a network carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParameterCount {
-    /// Everything that is stored, as Keras counts: batch-norm moving mean and variance included.
+    /// Everything that is stored, as Keras counts: batch-norm moving mean and variance included, and principal components.
     pub total: usize,
     /// What the optimiser changes, as PyTorch counts.
     pub trainable: usize,
@@ -24,7 +24,7 @@ impl Model {
         let mut tensors = Collect::default();
         self.visit(&mut tensors);
         let count = |trainable_only: bool| {
-            let keep = |name: &String| !(trainable_only && name.contains(".running_"));
+            let keep = |name: &String| !(trainable_only && is_measured(name));
             tensors.found.iter().filter(|(name, _)| keep(name)).map(|(_, data)| data.num_elements()).sum()
         };
         ParameterCount { total: count(false), trainable: count(true) }
@@ -91,6 +91,11 @@ impl Model {
         load.problems.extend(load.tensors.keys().map(|name| format!("{name} is unknown")));
         if load.problems.is_empty() { Ok(model) } else { Err(Error::Weights(load.problems.join("; "))) }
     }
+}
+
+/// Whether a tensor is measured and never trained: moving statistics of batch normalisation, principal components.
+pub(super) fn is_measured(name: &str) -> bool {
+    name.contains(".running_") || name.contains(".pca_")
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {

@@ -1,8 +1,8 @@
 //! The one table of architectures: `oido models` prints it, and one test runs over every row.
 
 use super::{
-    BackboneConfig, CnnConfig, CrnnConfig, DenseConfig, EscCnnConfig, LstmConfig, M34ResConfig, ModelConfig,
-    SimpleConfig, SpecCnnConfig, WaveformCnnConfig,
+    AstConfig, BackboneConfig, CnnConfig, ConformerConfig, CrnnConfig, DenseConfig, EscCnnConfig, LstmConfig,
+    M34ResConfig, ModelConfig, SimpleConfig, SpecCnnConfig, VggishConfig, WaveformCnnConfig,
 };
 use crate::features::FeatureShape;
 
@@ -49,6 +49,8 @@ pub fn zoo() -> Vec<ZooRow> {
         summary,
         source,
     };
+    // Five seconds of ESC-50.
+    let sounds = |config, input, summary, source| ZooRow { config, input, num_classes: 50, summary, source };
     let (m, spec) = (WaveformCnnConfig::default, SpecCnnConfig::default);
     vec![
         urban(ModelConfig::Dense(DenseConfig::default()), "mean of the spectrogram, five dense layers"),
@@ -92,6 +94,24 @@ pub fn zoo() -> Vec<ZooRow> {
             ModelConfig::EfficientNetB3(BackboneConfig::default()),
             "26 inverted residual blocks, channels weighted",
             "Tan & Le 2019",
+        ),
+        sounds(
+            ModelConfig::Vggish(VggishConfig::default()),
+            FeatureShape { bins: 64, frames: 498 },
+            "six convolutions on examples of 0.96 s",
+            "Hershey et al. 2017",
+        ),
+        sounds(
+            ModelConfig::Conformer(ConformerConfig::default()),
+            FeatureShape { bins: 80, frames: 498 },
+            "16 layers of attention and convolution",
+            "Gulati et al. 2020",
+        ),
+        sounds(
+            ModelConfig::Ast(AstConfig::default()),
+            FeatureShape { bins: 128, frames: 1024 },
+            "transformer on patches of the spectrogram",
+            "Gong et al. 2021",
         ),
     ]
 }

@@ -5,6 +5,7 @@
 mod architecture;
 mod archive;
 mod audio;
+mod audio_networks;
 mod backbones;
 mod bundle;
 mod cli;

@@ -7,7 +7,8 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
-use super::{BatchNormOptions, Count, batch_norm, conv2d, max_2x2};
+use super::{BatchNormOptions, Count, batch_norm, conv2d, keras, max_2x2};
+use crate::models::published::Published;
 
 /// Convolution 3 x 3 "same", ReLU, optional batch normalisation, maximum over 2 x 2 windows.
 #[derive(Module, Debug)]
@@ -43,6 +44,25 @@ impl ConvBlock {
             let count = count.conv(c_out, [3, 3]);
             if normalised { count.batch_norm() } else { count }.pool([2, 2])
         })
+    }
+
+    /// The place of a variable of the study's Keras model in a stack that is called `blocks`; the layer is the one of its
+    /// kind with this number.
+    pub fn keras_variable(
+        table: &[(usize, bool)],
+        (kind, number): (&str, usize),
+        variable: &str,
+    ) -> Option<Published> {
+        match kind {
+            "conv2d" if number < table.len() => {
+                keras::conv_variable(&format!("blocks.{number}.conv"), variable)
+            }
+            "batch_normalization" => {
+                let (block, _) = table.iter().enumerate().filter(|(_, block)| block.1).nth(number)?;
+                keras::batch_norm_variable(&format!("blocks.{block}.batch_norm"), variable)
+            }
+            _ => None,
+        }
     }
 
     /// `[batch, c_in, h, w]` → `[batch, c_out, h / 2, w / 2]`; an odd last row or column is dropped.

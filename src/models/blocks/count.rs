@@ -13,7 +13,7 @@ pub struct Count {
     pub shape: [usize; 3],
     /// Numbers the optimiser may change, as PyTorch counts.
     pub trainable: usize,
-    /// Moving means and variances of batch normalisation.
+    /// Numbers that are measured and not trained: moving means and variances of batch normalisation, principal components.
     pub statistics: usize,
     /// Multiplications with addition for one clip.
     pub multiply_adds: usize,
@@ -137,6 +137,57 @@ impl Count {
         self.layer(0, 0, [self.shape[1], 1, 1])
     }
 
+    /// A convolution with bias, stride 1 and "same" padding that keeps the channels apart.
+    pub fn depthwise_conv(self, kernel: [usize; 2]) -> Self {
+        let [channels, height, width] = self.shape;
+        let weights = product(&[channels, kernel[0], kernel[1]]);
+        self.layer(weights.saturating_add(channels), product(&[weights, height, width]), self.shape)
+    }
+
+    /// Layer or group normalisation: scale and shift.
+    pub fn layer_norm(self) -> Self {
+        self.layer(self.shape[0].saturating_mul(2), 0, self.shape)
+    }
+
+    /// Attention among the columns of `[size, 1, steps]`: dense layers with bias for queries, keys, values and the
+    /// result; scores and weighted sums.
+    pub fn self_attention(self) -> Self {
+        let [size, height, steps] = self.shape;
+        let weights = product(&[4, size, size]);
+        let pairs = product(&[2, size, height, steps, steps]);
+        let multiply_adds = product(&[weights, height, steps]).saturating_add(pairs);
+        self.layer(weights.saturating_add(size.saturating_mul(4)), multiply_adds, self.shape)
+    }
+
+    /// Trainable numbers that are only added, and another shape.
+    pub fn with(self, trainable: usize, shape: [usize; 3]) -> Self {
+        self.layer(trainable, 0, shape)
+    }
+
+    /// A projection of a flat vector on as many components around a mean; not trained.
+    pub fn projection(mut self) -> Self {
+        let size = self.shape[0];
+        let weights = size.saturating_mul(size);
+        self.statistics = self.statistics.saturating_add(weights).saturating_add(size);
+        self.layer(0, weights, self.shape)
+    }
+
+    /// The same `layer`, which keeps the shape, `times` times, each with its own weights.
+    pub fn repeat(self, times: usize, layer: impl FnOnce(Self) -> Self) -> Self {
+        let one = layer(Self::new(self.shape));
+        Self {
+            shape: self.shape,
+            trainable: self.trainable.saturating_add(one.trainable.saturating_mul(times)),
+            statistics: self.statistics.saturating_add(one.statistics.saturating_mul(times)),
+            multiply_adds: self.multiply_adds.saturating_add(one.multiply_adds.saturating_mul(times)),
+        }
+    }
+
+    /// Everything up to here for `times` parts of a clip, with the same weights.
+    pub fn on_parts(self, times: usize) -> Self {
+        Self { multiply_adds: self.multiply_adds.saturating_mul(times), ..self }
+    }
+
     fn layer(self, trainable: usize, multiply_adds: usize, shape: [usize; 3]) -> Self {
         Self {
             shape,
@@ -163,6 +214,16 @@ mod tests {
         assert_eq!(count.trainable, (9 * 2 + 2) + 4 + (12 * 5 + 5));
         assert_eq!((count.statistics, count.parameters()), (4, count.trainable + 4));
         assert_eq!(count.multiply_adds, 18 * 24 + 60);
+    }
+
+    #[test]
+    fn counts_a_transformer_layer_by_hand() {
+        let layer = |count: Count| count.layer_norm().self_attention().depthwise_conv([1, 3]);
+        let count = Count::new([2, 1, 5]).repeat(7, layer).with(3, [2, 1, 5]);
+        assert_eq!(count.trainable, 7 * (4 + (4 * 4 + 4 * 2) + (3 * 2 + 2)) + 3);
+        assert_eq!(count.multiply_adds, 7 * (16 * 5 + 2 * 2 * 25 + 6 * 5));
+        let parts = Count::new([4, 1, 1]).dense(3).projection().on_parts(2);
+        assert_eq!((parts.trainable, parts.statistics, parts.multiply_adds), (15, 12, 2 * (12 + 9)));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) fn orthogonal(rng: &mut ChaCha8Rng, rows: usize, cols: usize) -> Vec<
 }
 
 /// Normal with mean 0.
-pub(super) fn normal(rng: &mut ChaCha8Rng, len: usize, deviation: f64) -> Vec<f32> {
+pub(in crate::models) fn normal(rng: &mut ChaCha8Rng, len: usize, deviation: f64) -> Vec<f32> {
     (0..len).map(|_| (deviation * gaussian(rng)) as f32).collect()
 }
 

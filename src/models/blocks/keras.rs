@@ -27,6 +27,16 @@ pub fn dense_variable(layer: &str, variable: &str) -> Option<Published> {
     weight_or_bias(layer, variable, Axes::Same)
 }
 
+/// A variable of an LSTM that is called `layer` here; `axes` are those of the kernel.
+pub fn lstm_variable(layer: &str, variable: &str, axes: Axes) -> Option<Published> {
+    match variable {
+        "kernel" => Some(Published::with(format!("{layer}.kernel"), axes)),
+        "recurrent_kernel" => Some(Published::same(format!("{layer}.recurrent"))),
+        "bias" => Some(Published::same(format!("{layer}.bias"))),
+        _ => None,
+    }
+}
+
 /// A variable of a batch normalisation that is called `layer` here.
 pub fn batch_norm_variable(layer: &str, variable: &str) -> Option<Published> {
     let tensor = match variable {

@@ -1,5 +1,6 @@
 //! Parts shared by several networks.
 
+mod attention;
 mod conv_block;
 mod count;
 mod image;
@@ -13,9 +14,11 @@ mod shift_norm;
 pub mod torch;
 pub mod vision;
 
+pub use attention::{attend, check_heads, check_layers, check_steps};
 pub use conv_block::ConvBlock;
 pub use count::Count;
 pub use image::{Picture, PixelRange, check_input_channels, image};
+pub(super) use init::normal;
 pub use layers::{BatchNormOptions, batch_norm, conv2d, linear};
 pub use lstm::{Lstm, LstmState};
 pub use pool::{global_mean, max_2x2, max_2x2_padded, max_3x3, max_over_time, mean_3x3};

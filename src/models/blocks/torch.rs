@@ -38,6 +38,18 @@ pub fn conv1d(
     layer
 }
 
+/// A 1-D convolution with stride 1 and "same" padding that keeps the channels apart; `kernel` is odd.
+pub fn depthwise_conv1d(rng: &mut ChaCha8Rng, channels: usize, kernel: usize, device: &Device) -> Conv1d {
+    let mut layer = Conv1dConfig::new(channels, channels, kernel)
+        .with_groups(channels)
+        .with_padding(PaddingConfig1d::Explicit(kernel / 2, kernel / 2))
+        .with_initializer(Initializer::Zeros)
+        .init(device);
+    layer.weight = uniform(rng, [channels, 1, kernel], kernel, device);
+    layer.bias = Some(uniform(rng, [channels], kernel, device));
+    layer
+}
+
 /// A 2-D convolution of `channels` (in, out), 3 x 3, stride 1, "same" padding.
 pub fn conv3x3(rng: &mut ChaCha8Rng, channels: [usize; 2], device: &Device) -> Conv2d {
     let [c_in, c_out] = channels;
@@ -74,15 +86,22 @@ pub fn dense_tensor(layer: &str, tensor: &str) -> Option<Published> {
     Some(Published::with(format!("{layer}.{tensor}"), axes))
 }
 
-/// Where a tensor of a PyTorch batch normalisation belongs that is called `layer` here.
-pub fn batch_norm_tensor(layer: &str, tensor: &str) -> Option<Published> {
+/// Where a tensor of a PyTorch layer or group normalisation belongs that is called `layer` here.
+pub fn norm_tensor(layer: &str, tensor: &str) -> Option<Published> {
     let tensor = match tensor {
         "weight" => "gamma",
         "bias" => "beta",
-        "running_mean" | "running_var" => tensor,
         _ => return None,
     };
     Some(Published::with(format!("{layer}.{tensor}"), Axes::Same))
+}
+
+/// Where a tensor of a PyTorch batch normalisation belongs that is called `layer` here.
+pub fn batch_norm_tensor(layer: &str, tensor: &str) -> Option<Published> {
+    match tensor {
+        "running_mean" | "running_var" => Some(Published::same(format!("{layer}.{tensor}"))),
+        _ => norm_tensor(layer, tensor),
+    }
 }
 
 fn uniform<const D: usize>(
