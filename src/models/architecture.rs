@@ -84,10 +84,20 @@ pub struct Options {
     pub least: [usize; 2],
     /// Whether the network hears the wave itself: it takes one bin only.
     pub raw: bool,
+    /// Whether the features must be pixels of 0 to 255.
+    pub pixels: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { dropouts: vec![], units: vec![], kernels: vec![], batch_norm: None, least: [1, 1], raw: false }
+        Self {
+            dropouts: vec![],
+            units: vec![],
+            kernels: vec![],
+            batch_norm: None,
+            least: [1, 1],
+            raw: false,
+            pixels: false,
+        }
     }
 }

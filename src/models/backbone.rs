@@ -41,7 +41,7 @@ impl Default for BackboneConfig {
 impl BackboneConfig {
     /// The limits of a network that needs so many bins and frames.
     pub(super) fn options(&self, least: usize) -> Options {
-        Options { least: [least; 2], ..self.head.options() }
+        Options { least: [least; 2], pixels: self.pixels, ..self.head.options() }
     }
 
     /// Refuses other numbers of channels and widths.

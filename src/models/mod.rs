@@ -236,7 +236,7 @@ impl ModelConfig {
             ));
         }
         let architecture = self.architecture();
-        let Options { dropouts, units, kernels, batch_norm, least, raw } = architecture.options();
+        let Options { dropouts, units, kernels, batch_norm, least, raw, pixels: _ } = architecture.options();
         if let Some(dropout) = dropouts.iter().find(|dropout| !(0.0..1.0).contains(*dropout)) {
             return Err(ConfigError::field("model.dropout", format!("{dropout} is outside [0, 1)")));
         }
@@ -291,6 +291,11 @@ impl ModelConfig {
             return Ok(());
         };
         Err(ConfigError::field("model.name", reason))
+    }
+
+    /// Whether the network takes features that are pixels of 0 to 255 and brings them to its own range itself.
+    pub fn takes_pixels(&self) -> bool {
+        self.architecture().options().pixels
     }
 
     /// Shapes and sizes from the configuration alone; nothing is allocated.

@@ -10,7 +10,7 @@ use crate::dataset::mix::MixConfig;
 use crate::dataset::prepare::Source;
 use crate::dataset::{Filter, SplitConfig};
 use crate::decision::DecisionConfig;
-use crate::features::{Extractor, FeatureConfig};
+use crate::features::{Extractor, FeatureConfig, Scale, Standardize};
 use crate::models::{ModelConfig, Stage};
 
 /// An experiment, complete: data, split, audio, features, model, training and decision.
@@ -224,6 +224,14 @@ impl Recipe {
         self.training.validate()?;
         let extractor = Extractor::new(&self.audio, &self.features)?;
         self.frozen_stages()?;
+        let features = extractor.config();
+        if self.model.takes_pixels()
+            && (features.scale != Scale::Image || features.standardize != Standardize::None)
+        {
+            let reason = "the features are not pixels of 0 to 255; set features.scale = \"image\" and \
+                          features.standardize = \"none\", or leave it out";
+            return Err(ConfigError::field("model.pixels", reason));
+        }
         // The number of classes is the data's; two are the least any network accepts.
         self.model.validate(extractor.shape(), 2)
     }
@@ -289,6 +297,17 @@ mod tests {
         for name in names {
             Recipe::find(Path::new(&name), &[]).unwrap();
         }
+    }
+
+    #[test]
+    fn a_network_that_takes_pixels_needs_features_that_are_pixels() {
+        let network = "model={name='mobilenet-v2', pixels=true}";
+        let (image, plain) = ("features.scale='image'", "features.standardize='none'");
+        for sets in [&[network][..], &[network, image], &[network, plain]] {
+            let error = recipe(MINIMAL, sets).unwrap_err().to_string();
+            assert!(error.starts_with("model.pixels") && error.contains("features.scale"), "{error}");
+        }
+        recipe(MINIMAL, &[network, image, plain]).unwrap();
     }
 
     #[test]

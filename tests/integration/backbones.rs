@@ -267,3 +267,20 @@ fn a_frozen_backbone_gives_the_embedding_of_inference_during_training() {
         assert_ne!(free, inference);
     }
 }
+
+/// What torchvision 0.29.2 says of its weights: parameters of 1000 classes (Inception's without the auxiliary classifier),
+/// thousands of millions of multiply-adds at the size they were trained with.
+#[test]
+fn sizes_are_those_that_torchvision_publishes() {
+    for (name, side, parameters, giga) in [
+        ("resnet50", 224, 25_557_032, 4.089),
+        ("mobilenet-v2", 224, 3_504_872, 0.301),
+        ("inception-v3", 299, 23_834_568, 5.713),
+        ("efficientnet-b3", 300, 12_233_232, 1.827),
+    ] {
+        let count = published(name, "torch").count(FeatureShape { bins: side, frames: side }, 1000);
+        assert_eq!(count.trainable, parameters, "{name}");
+        let counted = count.multiply_adds as f64 / 1e9;
+        assert!((counted - giga).abs() < 0.01 * giga, "{name}: {counted}");
+    }
+}
