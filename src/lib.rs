@@ -6,7 +6,7 @@
 //! ```text
 //! files, text, tables, archive, config, seed, metrics, decision
 //!    ↓
-//!  audio → features → dataset → models → training → evaluation → bundle → serve → cli
+//!  audio → features → dataset → models → pretrained → training → evaluation → bundle → serve → cli
 //! ```
 //!
 //! | module | turns |
@@ -15,6 +15,7 @@
 //! | [`features`] | samples into `[bins, frames]`, the only front end there is |
 //! | [`dataset`] | files and labels into batches |
 //! | [`models`] | `[batch, bins, frames]` into logits `[batch, num_classes]` |
+//! | [`pretrained`] | published files of weights into tensors of a network |
 //! | [`training`] | a recipe into a run directory |
 //! | [`evaluation`] | predictions into numbers, tables and plots |
 //! | [`bundle`] | a run into one portable, verified file, and that file into answers |
@@ -33,6 +34,7 @@ pub mod features;
 pub mod files;
 pub mod metrics;
 pub mod models;
+pub mod pretrained;
 pub mod seed;
 pub mod serve;
 pub mod tables;

@@ -47,18 +47,33 @@ pub fn unpack(volumes: &[&Path], beside: &Path, limits: Limits, watch: Watch) ->
     let Some(archive) = volumes.last() else {
         return Err(Error::archive(beside, "there is no archive to unpack"));
     };
+    let name = archive.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    if volumes.len() == 1 && (name.ends_with(".tar.gz") || name.ends_with(".tgz")) {
+        into_folder(archive, beside, limits, watch, |folder| tar_gz::unpack(archive, limits, folder))
+    } else if name.ends_with(".zip") {
+        into_folder(archive, beside, limits, watch, |folder| zip::unpack(volumes, archive, limits, folder))
+    } else {
+        Err(Error::archive(archive, "neither a .tar.gz nor a .zip archive"))
+    }
+}
+
+/// [`unpack`] of a zip archive that is called something else.
+pub fn unpack_zip(archive: &Path, beside: &Path, limits: Limits, watch: Watch) -> Result<TempDir, Error> {
+    into_folder(archive, beside, limits, watch, |folder| zip::unpack(&[archive], archive, limits, folder))
+}
+
+/// Fills a fresh folder in `beside`.
+fn into_folder(
+    archive: &Path,
+    beside: &Path,
+    limits: Limits,
+    watch: Watch,
+    unpack: impl FnOnce(&mut Folder) -> Result<(), Error>,
+) -> Result<TempDir, Error> {
     let staging = tempfile::Builder::new()
         .prefix(STAGING)
         .tempdir_in(beside)
         .map_err(Error::io(beside, "make a folder in it"))?;
-    let mut folder = Folder::new(staging.path(), archive, limits, watch);
-    let name = archive.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    if name.ends_with(".zip") {
-        zip::unpack(volumes, archive, limits, &mut folder)?;
-    } else if volumes.len() == 1 && (name.ends_with(".tar.gz") || name.ends_with(".tgz")) {
-        tar_gz::unpack(archive, limits, &mut folder)?;
-    } else {
-        return Err(Error::archive(archive, "neither a .tar.gz nor a .zip archive"));
-    }
+    unpack(&mut Folder::new(staging.path(), archive, limits, watch))?;
     Ok(staging)
 }

@@ -12,7 +12,7 @@ static QUIET_HOOK: Once = Once::new();
 
 /// The result of `work`, or nothing when it panicked. The panic's message reaches neither the terminal nor the
 /// user: a hook, installed once before the one already there, keeps quiet about threads inside this function.
-pub(super) fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
     QUIET_HOOK.call_once(|| {
         let previous = take_hook();
         set_hook(Box::new(move |panic| {

@@ -33,6 +33,7 @@ mod waveform;
 
 pub use clip::{Longer, Shorter, Windows, windows};
 pub use config::AudioConfig;
+pub(crate) use contain::contained;
 pub use decode::{Info, decode, decode_range};
 pub use encode::{WavFormat, encode_wav, pcm16_len, write_wav};
 pub use error::Error;

@@ -45,6 +45,9 @@ pub(super) fn card(parts: &BundleParts) -> String {
         config.decision.threshold,
         one_line(&config.decision.indeterminate),
     );
+    if let Some(started) = &parts.started_from {
+        let _ = writeln!(text, "| trained from | {} |", one_line(&started.to_string()));
+    }
     for (name, value) in &headlines {
         let _ = writeln!(text, "| {} | {value:.4} |", name.replace('_', " "));
     }

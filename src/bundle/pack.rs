@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use crate::dataset::Labels;
+use crate::pretrained::Started;
 
 use super::config::BundleConfig;
 use super::manifest::{Manifest, json, verify};
@@ -22,6 +23,8 @@ pub struct BundleParts {
     pub weights: Vec<u8>,
     /// How good the model was; any JSON object.
     pub metrics: serde_json::Value,
+    /// The weights its training began with, when those were not random; for the model card.
+    pub started_from: Option<Started>,
 }
 
 /// An opened bundle: every byte verified, no weight parsed yet.

@@ -5,12 +5,12 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::dataset::Labels;
-use crate::training::{Recipe, RunDir};
+use crate::training::{Recipe, RunDir, RunInfo};
 
 use super::{BundleConfig, BundleParts, Error, Task};
 
 /// Reads what a bundle needs from a run directory: the resolved recipe, the labels, the statistics of the training
-/// clips, the best weights and, when the run has been evaluated, its `report.json`.
+/// clips, the best weights, what training began with and, when the run has been evaluated, its `report.json`.
 pub fn parts_of_run(run: &Path) -> Result<BundleParts, Error> {
     let bad = |reason: String| Error::Run { run: run.to_owned(), reason };
     let files = RunDir::new(run);
@@ -23,6 +23,7 @@ pub fn parts_of_run(run: &Path) -> Result<BundleParts, Error> {
         .map_err(|e| bad(format!("weights/best.safetensors: {e}; train at least one epoch first")))?;
     let report = run.join("report.json");
     let metrics = if report.is_file() { json(run, &report)? } else { serde_json::json!({}) };
+    let info: Option<RunInfo> = if files.info().is_file() { Some(json(run, &files.info())?) } else { None };
     Ok(BundleParts {
         config: BundleConfig {
             name: recipe.name,
@@ -37,6 +38,7 @@ pub fn parts_of_run(run: &Path) -> Result<BundleParts, Error> {
         labels,
         weights,
         metrics,
+        started_from: info.and_then(|info| info.started_from),
     })
 }
 

@@ -48,6 +48,8 @@ pub enum Command {
     Evaluate(commands::evaluate::Args),
     /// List the network architectures; with a name, the stages of one that can be frozen.
     Models(commands::models::Args),
+    /// Bring published weights into the local store, for `[training] weights`; or list the store.
+    Import(commands::import::Args),
     /// Pack a run directory as one portable file, or list what is in one.
     Bundle(commands::bundle::Args),
     /// Predict labels of recordings.
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => commands::compare::run(&args, &output),
         Command::Evaluate(args) => commands::evaluate::run(&args, &output),
         Command::Models(args) => commands::models::run(&args, &output),
+        Command::Import(args) => commands::import::run(&args, &output),
         Command::Bundle(args) => commands::bundle::run(&args, &output),
         Command::Predict(args) => commands::predict::run(&args, &output),
         Command::Serve(args) => commands::serve::run(&args, &output),
@@ -110,7 +113,7 @@ pub fn main() -> ExitCode {
 
 /// Whether a bundle or configuration can never work, however often the command is repeated.
 fn is_permanent(error: &anyhow::Error) -> bool {
-    use crate::{bundle, config::ConfigError, dataset, evaluation, training};
+    use crate::{bundle, config::ConfigError, dataset, evaluation, pretrained, training};
     if let Some(error) = error.downcast_ref::<bundle::Error>() {
         return error.is_permanent();
     }
@@ -122,6 +125,13 @@ fn is_permanent(error: &anyhow::Error) -> bool {
         Some(evaluation::Error::Run(error)) => Some(error),
         _ => error.downcast_ref::<training::Error>(),
     };
+    let weights = match run {
+        Some(training::Error::Weights(error)) => Some(error),
+        _ => error.downcast_ref::<pretrained::Error>(),
+    };
+    if let Some(error) = weights {
+        return error.is_permanent();
+    }
     match (run, error.downcast_ref::<dataset::Error>()) {
         (Some(training::Error::Config(_)), _) => true,
         (Some(training::Error::Dataset(error)), _) | (None, Some(error)) => dataset(error),

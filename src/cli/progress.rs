@@ -73,6 +73,10 @@ impl Observer for Progress<'_> {
                 ));
                 splits.warnings.iter().for_each(|warning| self.output.warn(warning));
             }
+            Event::Started(started) => {
+                self.output.say(&format!("starting from {started}"));
+                started.warnings.iter().for_each(|warning| self.output.warn(warning));
+            }
             Event::Step { epoch, epochs, step, steps, loss, clips_per_second } => {
                 self.bar(STEPS, *step, *steps, |bar| {
                     bar.set_prefix(format!("epoch {epoch}/{epochs}"));

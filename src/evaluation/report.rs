@@ -52,6 +52,10 @@ pub fn protocol(run: &RunInfo) -> Vec<(String, String)> {
         ("recipe", run.name.clone()),
         ("model", run.model.clone()),
         ("parameters", parameters),
+        (
+            "initial weights",
+            run.started_from.as_ref().map_or_else(|| "random".to_owned(), ToString::to_string),
+        ),
         ("split", run.protocol.clone()),
         ("clips", format!("{} train, {} valid, {} test", clips.train, clips.valid, clips.test)),
         ("manifest sha256", run.manifest_sha256.clone()),

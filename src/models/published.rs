@@ -3,8 +3,11 @@
 //! Each architecture translates names by itself ([`super::Architecture::published`]), because nobody else knows its
 //! layers. Reading the files is not done here.
 
+use serde::{Deserialize, Serialize};
+
 /// Whose names and whose order of axes a published file has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// PyTorch: torchvision, timm, torchaudio, Hugging Face. Names of modules with dots, `layer1.0.conv1.weight`;
     /// dense `[out, in]`, convolutions `[out, in, height, width]`.

@@ -15,6 +15,9 @@ pub enum Error {
     /// The network cannot be built or loaded.
     #[error(transparent)]
     Model(#[from] crate::models::Error),
+    /// The weights to start from are not there or do not fit.
+    #[error("training.weights: {0}")]
+    Weights(#[from] crate::pretrained::Error),
     /// A file of the run cannot be read or written.
     #[error("{path}: {source}")]
     Io {

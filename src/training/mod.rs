@@ -20,7 +20,7 @@ pub use error::Error;
 pub use observer::{Event, Observer};
 pub use recipe::{DataConfig, Recipe, TrainingConfig};
 pub use results::EpochRow;
-pub use run::{Outcome, Prepared, RunOptions, prepare, train};
+pub use run::{Outcome, Prepared, RunOptions, prepare, start, starting, train};
 pub use run_dir::RunDir;
 pub use run_info::{ClipCounts, RunInfo, Versions};
 pub use score::{Scored, score};

@@ -12,6 +12,8 @@ pub enum Event<'a> {
     },
     /// Data, split and model are ready.
     Ready(&'a super::Prepared),
+    /// The network carries the weights it starts from.
+    Started(&'a crate::pretrained::Started),
     /// An optimiser step was made.
     Step {
         /// From 1.

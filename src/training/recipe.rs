@@ -111,6 +111,10 @@ pub struct TrainingConfig {
     pub learning_rate: f64,
     /// What the best epoch is chosen by, on the validation clips. Default accuracy.
     pub monitor: Monitor,
+    /// What training starts from instead of random weights: a name in the store (`oido import`), a run directory or a
+    /// `.safetensors` file of oido. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// Early stopping: epochs without improvement before training ends; 0 never stops early. Default 10.
     pub patience: usize,
     /// Stages of the network that stay as they are: their names, ranges such as `..layer2`, the last ones in front of the
@@ -130,6 +134,7 @@ impl Default for TrainingConfig {
             optimizer: Optimizer::Adam,
             learning_rate: 1e-3,
             monitor: Monitor::Accuracy,
+            weights: None,
             patience: 10,
             frozen: Vec::new(),
             trainable: Vec::new(),
@@ -249,6 +254,9 @@ impl TrainingConfig {
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return refuse("learning_rate", format!("{} must be above 0", self.learning_rate));
         }
+        if self.weights.as_ref().is_some_and(String::is_empty) {
+            return refuse("weights", "an empty name; leave the key out to start from random weights".into());
+        }
         Ok(())
     }
 }
@@ -318,6 +326,7 @@ mod tests {
             ("training.learning_rate=-1.0", "training.learning_rate"),
             ("training.epoch=3", "epoch"),
             ("training.frozen=['stem']", "training.frozen"),
+            ("training.weights=\"\"", "training.weights"),
             ("model.name=resnet5000", "resnet5000"),
             ("model.dropout=1.5", "model.dropout"),
             ("decision.threshold=2.0", "decision.threshold"),

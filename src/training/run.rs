@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use burn::tensor::Device;
+
 use super::checkpoint::{self, State};
 use super::fit::{Ended, Fit, optimizer};
 use super::run_dir::save;
@@ -17,7 +19,8 @@ use crate::dataset::{
 };
 use crate::features::{Extractor, Stats};
 use crate::files::{NewFile, sha256};
-use crate::models;
+use crate::models::{self, Model};
+use crate::pretrained::{Started, Starting};
 use crate::seed::Seed;
 
 /// Features (or recordings to draw from) kept in memory between epochs when no cache folder is given, in bytes.
@@ -101,7 +104,7 @@ pub fn prepare(
     recipe.decision.validate_for(labels.names())?;
     recipe.model.validate(extractor.shape(), labels.len())?;
     let frozen: Vec<String> = recipe.frozen_stages()?.into_iter().map(|stage| stage.name).collect();
-    if !frozen.is_empty() {
+    if !frozen.is_empty() && recipe.training.weights.is_none() {
         splits.warnings.push(format!(
             "stages that are frozen with the random weights they begin with, as nothing trained them before: {}",
             frozen.join(", ")
@@ -175,6 +178,26 @@ fn check_heard(seconds: f64, audio: &AudioConfig) -> Result<(), ConfigError> {
     Err(ConfigError::field("audio.clip_seconds", reason))
 }
 
+/// The weights the recipe starts from, if it names any; they must be there.
+pub fn starting(recipe: &Recipe) -> Result<Option<Starting>, Error> {
+    let weights = recipe.training.weights.as_deref();
+    Ok(weights.map(|weights| Starting::find(weights, &recipe.model)).transpose()?)
+}
+
+/// The network as training begins: random, or with the weights it starts from.
+pub fn start(
+    recipe: &Recipe,
+    prepared: &Prepared,
+    starting: Option<Starting>,
+    device: &Device,
+) -> Result<(Model, Option<Started>), Error> {
+    let shape = prepared.extractor.shape();
+    let model = recipe.model.init(shape, prepared.labels.len(), Seed(recipe.seed), device)?;
+    let Some(starting) = starting else { return Ok((model, None)) };
+    let (model, started) = starting.load(model, &recipe.model, shape)?;
+    Ok((model, Some(started)))
+}
+
 /// Trains `recipe` and fills the run directory. `stop`, once set, saves and ends the run after the current step.
 pub fn train(
     recipe: &Recipe,
@@ -189,12 +212,12 @@ pub fn train(
         return Err(Error::Exists { path: options.out.clone() });
     }
     check_writable(&run_dir)?;
+    let starting = starting(recipe)?;
     let mut prepared = prepare(recipe, options.data.as_deref(), observer, stop)?;
     let recipe = &Recipe { split: prepared.split.clone(), ..recipe.clone() };
-    let fingerprint = fingerprint(recipe, &prepared)?;
+    let fingerprint = fingerprint(recipe, &prepared, starting.as_ref())?;
     let seed = Seed(recipe.seed);
-    let shape = prepared.extractor.shape();
-    let mut model = recipe.model.init(shape, prepared.labels.len(), seed, &device.clone().autodiff())?;
+    let (mut model, started) = start(recipe, &prepared, starting, &device.clone().autodiff())?;
     let frozen = recipe.frozen_stages()?;
     model = model.freeze(&frozen);
     let mut optimizer = optimizer(&recipe.training);
@@ -204,6 +227,8 @@ pub fn train(
         && let Some(loaded) = checkpoint::load(&run_dir.checkpoints(), &fingerprint, &model, &optimizer)?
     {
         (model, optimizer, state, damaged) = (loaded.model, loaded.optimizer, loaded.state, loaded.damaged);
+    } else if let Some(started) = &started {
+        observer.event(&Event::Started(started));
     }
     let trainable = model.trainable_parameters(&frozen);
 
@@ -244,7 +269,7 @@ pub fn train(
         stop,
     };
     let (ended, state) = fit.run(model, optimizer, state)?;
-    write_info(&run_dir, recipe, &prepared, trainable, options, &state)?;
+    write_info(&run_dir, recipe, &prepared, (trainable, started), options, &state)?;
     Ok(Outcome { ended, state, prepared, damaged })
 }
 
@@ -285,12 +310,14 @@ fn write_info(
     run_dir: &RunDir,
     recipe: &Recipe,
     prepared: &Prepared,
-    trainable: usize,
+    (trainable, started_from): (usize, Option<Started>),
     options: &RunOptions,
     state: &State,
 ) -> Result<(), Error> {
     let seconds: f64 = state.rows.iter().map(|row| row.time).sum();
     let best = state.best_row();
+    let mut warnings = prepared.splits.warnings.clone();
+    warnings.extend(started_from.iter().flat_map(|started| started.warnings.clone()));
     let info = RunInfo {
         name: recipe.name.clone(),
         model: recipe.model.name().to_owned(),
@@ -300,11 +327,12 @@ fn write_info(
         epochs: state.rows.len(),
         best_epoch: best.map_or(0, |row| row.epoch),
         best_valid_accuracy: best.map(|row| row.valid_accuracy),
+        started_from,
         seconds,
         seconds_per_epoch: if state.rows.is_empty() { 0.0 } else { seconds / state.rows.len() as f64 },
         protocol: recipe.split.describe(),
         leaking: prepared.splits.leaking,
-        warnings: prepared.splits.warnings.clone(),
+        warnings,
         command: options.command.clone(),
         versions: Versions { oido: env!("CARGO_PKG_VERSION").to_owned(), burn: BURN_VERSION.to_owned() },
         device: options.device.clone(),
@@ -322,12 +350,16 @@ fn write_info(
 }
 
 /// sha256 of what makes two runs the same run: everything in the recipe but the number of epochs (a finished run
-/// may be prolonged), and the clips with their parts.
-fn fingerprint(recipe: &Recipe, prepared: &Prepared) -> Result<String, Error> {
+/// may be prolonged), the clips with their parts, and the weights it started from.
+fn fingerprint(recipe: &Recipe, prepared: &Prepared, starting: Option<&Starting>) -> Result<String, Error> {
     let mut recipe = recipe.clone();
     recipe.training.epochs = 0;
     recipe.data.path = None;
-    Ok(sha256(format!("{}\n{}", recipe.to_toml()?, manifest_sha256(&prepared.manifest)).as_bytes()))
+    let mut text = format!("{}\n{}", recipe.to_toml()?, manifest_sha256(&prepared.manifest));
+    if let Some(starting) = starting {
+        text += &format!("\n{}", starting.sha256());
+    }
+    Ok(sha256(text.as_bytes()))
 }
 
 /// sha256 over the clips: file name, labels, part, position and what a mixture is made of, in order. Folders do not

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decision::DecisionConfig;
+use crate::pretrained::Started;
 
 /// The content of `run.json`. Fields may be added; a reader takes the default for a missing one, and only
 /// `name` is required.
@@ -31,6 +32,9 @@ pub struct RunInfo {
     /// Its share of right validation clips, 0 to 1.
     #[serde(default)]
     pub best_valid_accuracy: Option<f64>,
+    /// The weights it started from, when those were not random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<Started>,
     /// Wall time of the training in seconds.
     #[serde(default)]
     pub seconds: f64,

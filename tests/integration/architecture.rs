@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module may use what stands before it.
-const LINE: [&str; 17] = [
+const LINE: [&str; 18] = [
     "files",
     "text",
     "tables",
@@ -17,6 +17,7 @@ const LINE: [&str; 17] = [
     "features",
     "dataset",
     "models",
+    "pretrained",
     "training",
     "evaluation",
     "bundle",

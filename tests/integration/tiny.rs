@@ -39,6 +39,7 @@ pub(crate) fn parts() -> BundleParts {
         labels,
         weights,
         metrics: serde_json::json!({ "accuracy": 0.5 }),
+        started_from: None,
     }
 }
 

@@ -189,18 +189,18 @@ fn describe(set: &DataSet) -> Value {
 }
 
 /// Events as bars on a terminal, as lines elsewhere, as JSON lines with `--json`.
-struct Show<'a> {
+pub(super) struct Show<'a> {
     output: &'a Output,
     /// The bar that is drawn, and what it is about.
     bar: RefCell<Option<(String, ProgressBar)>>,
 }
 
 impl<'a> Show<'a> {
-    fn new(output: &'a Output) -> Self {
+    pub(super) fn new(output: &'a Output) -> Self {
         Self { output, bar: RefCell::new(None) }
     }
 
-    fn event(&self, event: Event) {
+    pub(super) fn event(&self, event: Event) {
         match event {
             Event::Downloading { file, done, total } => self.bar("fetching", file, done, total),
             Event::Checking { file, done, total } => self.bar("checking", file, done, Some(total)),
@@ -268,7 +268,7 @@ impl<'a> Show<'a> {
         }
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         if let Some((_, bar)) = self.bar.take() {
             bar.finish_and_clear();
         }

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod evaluate;
 pub mod features;
 pub mod fetch;
+pub mod import;
 pub mod inspect;
 pub mod mix;
 pub mod models;

@@ -11,7 +11,7 @@ use crate::evaluation;
 use crate::features::Extractor;
 use crate::models;
 use crate::training::fit::Ended;
-use crate::training::{self, Recipe, RunDir, RunOptions};
+use crate::training::{self, Event, Observer, Recipe, RunDir, RunOptions};
 
 /// Arguments of `oido train`.
 #[derive(Debug, clap::Args)]
@@ -98,6 +98,7 @@ fn dry_run(recipe: &Recipe, args: &Args, output: &Output) -> anyhow::Result<Exit
     let shape = Extractor::new(&recipe.audio, &recipe.features)?.shape();
     output.data(&recipe.resolved().to_toml()?);
     output.say(&format!("the recipe is valid; features {} x {}", shape.bins, shape.frames));
+    let starting = training::starting(recipe)?;
     if args.data.is_some() || recipe.data.path.is_some() {
         let (progress, stop) = (Progress::new(output), AtomicBool::new(false));
         let prepared = training::prepare(recipe, args.data.as_deref(), &progress, &stop)?;
@@ -117,6 +118,10 @@ fn dry_run(recipe: &Recipe, args: &Args, output: &Output) -> anyhow::Result<Exit
             recipe.model.name(),
             prepared.parameters,
         ));
+        let (_, started) = training::start(recipe, &prepared, starting, &device)?;
+        if let Some(started) = &started {
+            progress.event(&Event::Started(started));
+        }
     }
     Ok(Exit::Done)
 }

@@ -147,6 +147,25 @@ pub fn fetch(
     Ok(out.join(set.folder))
 }
 
+/// Fetches one file as `path`, which must not exist; an interrupted download goes on where it ended. Nothing is known of
+/// its size or checksum.
+///
+/// # Errors
+///
+/// [`Error::Http`] when the server does not give it, [`Error::Busy`], [`Error::Stopped`], [`Error::Io`].
+pub fn fetch_file(
+    url: &str,
+    path: &Path,
+    patience: Patience,
+    stop: &AtomicBool,
+    observer: &dyn Fn(Event),
+) -> Result<(), Error> {
+    let https = url.starts_with("https://");
+    let folder = crate::files::parent(path);
+    let _lock = FolderLock::take(folder).ok_or_else(|| Error::Busy { folder: folder.to_owned() })?;
+    Downloader::new(https, patience, stop, observer).fetch(url, path, &Published::default())
+}
+
 /// Removes what killed programs left half unpacked.
 fn remove_stagings(out: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(out).map_err(Error::io(out, "read"))? {

@@ -1,0 +1,207 @@
+//! `[training] weights`: what a run starts from.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::store::Store;
+use super::tensors::{Tensor, Tensors};
+use super::translate::{Outline, list};
+use super::{Error, safetensors};
+use crate::features::FeatureShape;
+use crate::files::sha256;
+use crate::models::{Model, ModelConfig};
+
+/// Weights to start from.
+#[derive(Debug, Clone)]
+pub struct Starting {
+    /// As the recipe calls them.
+    origin: String,
+    sha256: String,
+    /// The network they are of, as far as that is known.
+    model: Option<ModelConfig>,
+    /// Whether its options are those it was trained with, rather than those it was imported with.
+    trained: bool,
+    tensors: Tensors,
+}
+
+/// What became of starting weights.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Started {
+    /// As the recipe calls them.
+    pub weights: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Tensors that were taken from it.
+    pub loaded: usize,
+    /// Tensors of the network that begin at random and are trained anew: those of the head, or none.
+    pub fresh: Vec<String>,
+    /// What else must be known.
+    pub warnings: Vec<String>,
+}
+
+impl std::fmt::Display for Started {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Self { weights, sha256, loaded, fresh, .. } = self;
+        write!(f, "{weights} (sha256 {sha256}), {loaded} tensors")?;
+        match list("trained anew", fresh.iter().cloned()) {
+            Some(fresh) => write!(f, "; {fresh}"),
+            None => write!(f, ", the head too"),
+        }
+    }
+}
+
+impl Starting {
+    /// Finds what a recipe calls `weights`: a name in the store; a `.safetensors` file of oido, or a run directory,
+    /// both recognised by a `/` or the ending.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`] tells which command gets them; there is no other way to begin.
+    pub fn find(weights: &str, model: &ModelConfig) -> Result<Self, Error> {
+        let path = Path::new(weights);
+        if !weights.contains(['/', '\\']) && !weights.ends_with(".safetensors") && !weights.ends_with(".gz") {
+            return Self::stored(weights, model, &Store::open()?);
+        }
+        if path.is_dir() { Self::run(weights, path) } else { Self::file(weights, path) }
+    }
+
+    fn stored(name: &str, model: &ModelConfig, store: &Store) -> Result<Self, Error> {
+        if !store.holds(name) {
+            let names: Vec<String> = store.list()?.into_iter().flatten().map(|meta| meta.name).collect();
+            let known =
+                if names.is_empty() { String::new() } else { format!(" (it holds {})", names.join(", ")) };
+            let (store, model) = (store.folder().to_owned(), model.name().to_owned());
+            return Err(Error::Absent { name: name.to_owned(), store, known, model });
+        }
+        let (meta, bytes) = store.get(name)?;
+        let trained = meta.source.layout.is_none();
+        Self::of(name, Some(meta.model), trained, &bytes, &store.folder().join(name))
+    }
+
+    fn file(weights: &str, path: &Path) -> Result<Self, Error> {
+        if !weights.ends_with(".safetensors") {
+            let reason = "training starts from a name in the store, a run directory or a .safetensors file of oido; bring \
+                          other files, and bundles, into the store with `oido import`";
+            return Err(Error::file(path, reason));
+        }
+        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+        Self::of(weights, None, false, &bytes, path)
+    }
+
+    /// The best weights of a run.
+    fn run(weights: &str, folder: &Path) -> Result<Self, Error> {
+        /// The one section that matters here.
+        #[derive(Deserialize)]
+        struct Recipe {
+            model: ModelConfig,
+        }
+        let recipe = folder.join("recipe.toml");
+        if !recipe.is_file() {
+            let reason = "not a run directory (no recipe.toml); bring other weights, and bundles, into the store with \
+                          `oido import`";
+            return Err(Error::file(folder, reason));
+        }
+        let recipe: Recipe = crate::config::read(&recipe, &[])?;
+        let path = folder.join("weights/best.safetensors");
+        let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+        Self::of(weights, Some(recipe.model), true, &bytes, &path)
+    }
+
+    fn of(
+        origin: &str,
+        model: Option<ModelConfig>,
+        trained: bool,
+        bytes: &[u8],
+        path: &Path,
+    ) -> Result<Self, Error> {
+        let tensors = safetensors::read(bytes).map_err(|reason| Error::file(path, reason))?;
+        Ok(Self { origin: origin.to_owned(), sha256: sha256(bytes), model, trained, tensors })
+    }
+
+    /// SHA-256 of the file the weights lie in.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Puts the weights into `network`, which is `model` for features of shape `input`. The head stays fresh as a whole
+    /// when the weights have none, another, or one for other classes; everything else must fit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Misfit`] naming the tensors, or the option by which the networks differ.
+    pub fn load(
+        self,
+        network: Model,
+        model: &ModelConfig,
+        input: FeatureShape,
+    ) -> Result<(Model, Started), Error> {
+        let outline = Outline::new(model, input)?;
+        let misfit = |problems| Error::Misfit {
+            origin: self.origin.clone(),
+            model: model.name().to_owned(),
+            problems,
+        };
+        let warnings = match &self.model {
+            Some(theirs) => differences(theirs, model, self.trained).map_err(misfit)?,
+            None => Vec::new(),
+        };
+        let expected = network.shapes();
+        let mut tensors = self.tensors.clone();
+        let shape = |name: &String| tensors.get(name).map(|tensor| &tensor.shape);
+        let heads = expected.keys().chain(tensors.keys()).filter(|name| outline.is_head(name));
+        let fresh_head = heads.into_iter().any(|name| expected.get(name) != shape(name));
+        let mut fresh = Vec::new();
+        if fresh_head {
+            fresh.extend(expected.keys().filter(|name| outline.is_head(name)).cloned());
+            tensors.retain(|name, _| !outline.is_head(name));
+        }
+        let mut problems = Vec::new();
+        let missing = expected.keys().filter(|name| !tensors.contains_key(*name) && !fresh.contains(name));
+        problems.extend(list("missing", missing.cloned()));
+        problems.extend(list("extra", tensors.keys().filter(|name| !expected.contains_key(*name)).cloned()));
+        let misshapen = tensors.iter().filter_map(|(name, Tensor { shape, .. })| {
+            let needed = expected.get(name).filter(|needed| *needed != shape)?;
+            Some(format!("{name} has shape {shape:?} where {needed:?} is needed"))
+        });
+        problems.extend(misshapen.take(super::translate::SHOWN));
+        if !problems.is_empty() {
+            return Err(misfit(problems.join("; ")));
+        }
+        let loaded = tensors.len();
+        let tensors = tensors.into_iter().map(|(name, Tensor { shape, values })| (name, (shape, values)));
+        let network = network.load_tensors(tensors.collect())?;
+        Ok((network, Started { weights: self.origin, sha256: self.sha256, loaded, fresh, warnings }))
+    }
+}
+
+/// Options by which two networks differ, as warnings where those of the first are known to be what it was `trained` with.
+/// Of another head, [`Started::fresh`] tells.
+///
+/// # Errors
+///
+/// Another network, or another variant of it: equal shapes would hide that it computes something else.
+fn differences(theirs: &ModelConfig, ours: &ModelConfig, trained: bool) -> Result<Vec<String>, String> {
+    if theirs.name() != ours.name() {
+        return Err(format!("they are weights of {}", theirs.name()));
+    }
+    let value = |model| toml::Table::try_from(model).map_err(|e| e.to_string());
+    let (theirs, ours) = (value(theirs)?, value(ours)?);
+    let mut warnings = Vec::new();
+    for (key, given) in &ours {
+        let had = theirs.get(key).map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        if had == given.to_string() {
+            continue;
+        }
+        if key == "variant" {
+            return Err(format!(
+                "they are of variant = {had}, the recipe has {given}; the two compute different things"
+            ));
+        }
+        if trained && key != "head" {
+            warnings.push(format!("the starting weights had model.{key} = {had}, the recipe has {given}"));
+        }
+    }
+    Ok(warnings)
+}
