@@ -49,7 +49,7 @@ pub enum Error {
         store: PathBuf,
         /// What it holds, as a remark in brackets.
         known: String,
-        /// The recipe's network.
+        /// The recipe's network, as arguments after `--model`.
         model: String,
     },
     /// The options of the network are impossible.

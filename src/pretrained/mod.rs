@@ -10,6 +10,7 @@
 mod error;
 #[cfg(feature = "hub")]
 mod hub;
+mod hugging_face;
 mod keras;
 mod pickle;
 mod read;
@@ -24,7 +25,8 @@ mod translate;
 pub use error::Error;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, Repository};
-pub use read::{PublishedFile, read};
+pub use hugging_face::{Described, described};
+pub use read::{PublishedTensors, SourceFile, read, read_together};
 pub use starting::{Started, Starting};
 pub use store::{Draft, Meta, Source, Store};
 pub use tensors::{Tensor, Tensors};

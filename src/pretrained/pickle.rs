@@ -1,8 +1,9 @@
 //! Python's pickle, as data.
 //!
 //! A pickle is a program for a small stack machine. This machine builds lists, dictionaries, numbers and texts, and
-//! knows the handful of calls by which PyTorch writes tensors; any other call gives an object of which only the name is
-//! kept. Nothing is imported or run. After the opcodes of CPython's `Lib/pickletools.py`, protocols 2 to 5.
+//! knows the handful of calls by which PyTorch and NumPy write tensors; any other call gives an object of which only the
+//! name is kept. Nothing is imported or run. After the opcodes of CPython's `Lib/pickletools.py`, protocols 2 to 5. Every
+//! value is counted, which is why this is our own: a file of a few kilobytes can ask for gigabytes of values.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -49,9 +50,10 @@ enum Node {
     None,
     Bool(bool),
     Int(i64),
-    /// A number, or bytes, of no interest here.
+    /// A number of no interest here.
     Other,
     Text(Rc<str>),
+    Bytes(Bytes),
     Sequence(Vec<Id>),
     Dictionary(Vec<(Id, Id)>),
     /// `module.name` of a class or function.
@@ -60,13 +62,35 @@ enum Node {
     Object(Option<Id>),
     Storage(Storage),
     Tensor(View),
+    /// A number type of NumPy: its name, and after its state whether the lowest byte comes first.
+    NumberType(Rc<str>, bool),
 }
 
-/// A run of numbers beside the pickle.
+/// Bytes in the pickle. They are never copied: one value can be asked for many times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Bytes {
+    Plain(Rc<[u8]>),
+    /// As protocol 2 writes them: a text with a letter for each.
+    Letters(Rc<str>),
+}
+
+impl Bytes {
+    /// The bytes; letters that are none are left out.
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        match self {
+            Self::Plain(bytes) => bytes.to_vec(),
+            Self::Letters(text) => text.chars().filter_map(|letter| u8::try_from(letter).ok()).collect(),
+        }
+    }
+}
+
+/// A run of numbers, beside the pickle or, as those of NumPy, in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Storage {
-    /// Its name in the file.
+    /// Its name in the file; nothing for one in the pickle.
     pub(super) key: Rc<str>,
+    /// The numbers of one in the pickle.
+    pub(super) content: Option<Bytes>,
     kind: Option<Kind>,
     type_name: Rc<str>,
 }
@@ -269,9 +293,9 @@ impl<'a> Machine<'a> {
                 b'U' | 0x8c => self.text::<1>()?,
                 b'T' | b'X' => self.text::<4>()?,
                 0x8d => self.text::<8>()?,
-                b'C' => self.skip::<1>()?,
-                b'B' => self.skip::<4>()?,
-                0x8e | 0x96 => self.skip::<8>()?,
+                b'C' => self.bytes::<1>()?,
+                b'B' => self.bytes::<4>()?,
+                0x8e | 0x96 => self.bytes::<8>()?,
                 b']' | b')' | 0x8f => self.push(Node::Sequence(Vec::new()))?,
                 b'}' => self.push(Node::Dictionary(Vec::new()))?,
                 b'l' | b't' | 0x91 => {
@@ -334,9 +358,7 @@ impl<'a> Machine<'a> {
                 b'b' => {
                     let state = self.pop()?;
                     let object = *self.stack.last().ok_or(None)?;
-                    if let Node::Object(kept) = &mut self.nodes[object] {
-                        *kept = Some(state);
-                    }
+                    self.build(object, state)?;
                 }
                 b'Q' => {
                     let id = self.pop()?;
@@ -437,9 +459,9 @@ impl<'a> Machine<'a> {
         self.push(Node::Text(text.into()))
     }
 
-    fn skip<const N: usize>(&mut self) -> Result<(), Refusal> {
-        self.sized::<N>()?;
-        self.push(Node::Other)
+    fn bytes<const N: usize>(&mut self) -> Result<(), Refusal> {
+        let bytes = self.sized::<N>()?;
+        self.push(Node::Bytes(Bytes::Plain(bytes.into())))
     }
 
     fn put<const N: usize>(&mut self) -> Result<(), Refusal> {
@@ -502,6 +524,14 @@ impl<'a> Machine<'a> {
                 Node::Tensor(view) => Ok(Node::Tensor(view.clone())),
                 _ => Err(None),
             },
+            ("_codecs.encode", [text, ..]) => match &self.nodes[*text] {
+                Node::Text(text) => Ok(Node::Bytes(Bytes::Letters(Rc::clone(text)))),
+                _ => Err(None),
+            },
+            ("numpy.dtype", [name, ..]) => match &self.nodes[*name] {
+                Node::Text(name) => Ok(Node::NumberType(Rc::clone(name), true)),
+                _ => Err(None),
+            },
             ("torch._tensor._rebuild_from_type_v2", [function, _, arguments, ..]) => {
                 // Once: what is called must be one of the calls above.
                 let same = matches!(&self.nodes[*function], Node::Global(inner) if inner == name);
@@ -509,6 +539,54 @@ impl<'a> Machine<'a> {
             }
             _ => Ok(Node::Object(None)),
         }
+    }
+
+    /// What an object becomes with its state. That of an array of NumPy is version, shape, number type, whether the first
+    /// axis changes fastest, and the numbers; that of a number type begins with version and order of bytes.
+    fn build(&mut self, object: Id, state: Id) -> Result<(), Refusal> {
+        let built = match (&self.nodes[object], &self.nodes[state]) {
+            (Node::NumberType(name, _), Node::Sequence(state)) => {
+                match state.get(1).map(|id| &self.nodes[*id]) {
+                    Some(Node::Text(order)) => Node::NumberType(Rc::clone(name), **order != *">"),
+                    _ => return Err(None),
+                }
+            }
+            (Node::Object(_), Node::Sequence(parts)) => {
+                self.array(parts)?.unwrap_or(Node::Object(Some(state)))
+            }
+            (Node::Object(_), _) => Node::Object(Some(state)),
+            _ => return Ok(()),
+        };
+        self.nodes[object] = built;
+        Ok(())
+    }
+
+    /// The array of NumPy with this state, if it is one.
+    fn array(&self, state: &[Id]) -> Result<Option<Node>, Refusal> {
+        let [_, shape, kind, first_fastest, content] = state else { return Ok(None) };
+        let (Node::NumberType(name, little), Node::Bool(first_fastest), Node::Bytes(content)) =
+            (&self.nodes[*kind], &self.nodes[*first_fastest], &self.nodes[*content])
+        else {
+            return Ok(None);
+        };
+        if !little {
+            return Err(Some("it was saved on a machine with another order of bytes".to_owned()));
+        }
+        let shape = self.sizes(*shape).ok_or(None)?;
+        let mut stride = vec![0; shape.len()];
+        let mut step = 1_usize;
+        for i in 0..shape.len() {
+            let axis = if *first_fastest { i } else { shape.len() - 1 - i };
+            stride[axis] = step;
+            step = step.saturating_mul(shape[axis]);
+        }
+        let storage = Storage {
+            key: Rc::from(""),
+            content: Some(content.clone()),
+            kind: kind_of(name),
+            type_name: Rc::clone(name),
+        };
+        Ok(Some(Node::Tensor(View { storage, offset: 0, shape, stride })))
     }
 
     fn tensor(
@@ -550,7 +628,7 @@ impl<'a> Machine<'a> {
                 "it was saved by PyTorch before 0.4; save it again with a newer one".to_owned(),
             ));
         }
-        Ok(Storage { key, kind: kind_of(name), type_name: Rc::clone(name) })
+        Ok(Storage { key, content: None, kind: kind_of(name), type_name: Rc::clone(name) })
     }
 
     fn size(&self, id: Id) -> Option<usize> {
@@ -570,15 +648,15 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// The number type of a storage class or of a `torch.dtype`.
+/// The number type of a storage class, of a `torch.dtype` or of NumPy.
 fn kind_of(name: &str) -> Option<Kind> {
     match name.rsplit('.').next()? {
-        "FloatStorage" | "float32" => Some(Kind::F32),
-        "DoubleStorage" | "float64" => Some(Kind::F64),
-        "HalfStorage" | "float16" => Some(Kind::F16),
+        "FloatStorage" | "float32" | "f4" => Some(Kind::F32),
+        "DoubleStorage" | "float64" | "f8" => Some(Kind::F64),
+        "HalfStorage" | "float16" | "f2" => Some(Kind::F16),
         "BFloat16Storage" | "bfloat16" => Some(Kind::BF16),
-        "LongStorage" | "int64" => Some(Kind::I64),
-        "IntStorage" | "int32" => Some(Kind::I32),
+        "LongStorage" | "int64" | "i8" => Some(Kind::I64),
+        "IntStorage" | "int32" | "i4" => Some(Kind::I32),
         _ => None,
     }
 }
@@ -652,6 +730,36 @@ mod tests {
         );
         let module = [global("net.Net"), b")\x81".to_vec(), state, b"b".to_vec()];
         assert_eq!(read(&program(&module)), Ok(vec!["conv.weight".to_owned()]));
+    }
+
+    #[test]
+    fn arrays_of_numpy_are_tensors() {
+        // numpy.array([[1, 2, 3], [4, 5, 6]], order=…) by protocol 2: made empty, then given its state.
+        let numbers: Vec<u8> = (1..=6).flat_map(|n| f32::to_le_bytes(n as f32)).collect();
+        let letters: String = numbers.iter().map(|byte| char::from(*byte)).collect();
+        let encoded = [global("_codecs.encode"), text(&letters), text("latin1"), b"\x86R".to_vec()].concat();
+        let kind = |order: &str| {
+            let made = [global("numpy.dtype"), text("f4"), b"\x89\x88\x87R".to_vec()];
+            [made.concat(), b"(K\x03".to_vec(), text(order), b"NNNK\x00tb".to_vec()].concat()
+        };
+        let array = |shape: &[u8], order: &str, first_fastest: u8, content: &[u8]| {
+            let made = [global("numpy.core.multiarray._reconstruct"), b")R".to_vec()].concat();
+            let state =
+                [b"(K\x01".to_vec(), shape.to_vec(), kind(order), vec![first_fastest], content.to_vec()];
+            let built = [made, state.concat(), b"tb".to_vec()].concat();
+            program(&[b"}".to_vec(), text("a"), built, b"s".to_vec()])
+        };
+        let view = |bytes: &[u8]| Values::read(bytes).unwrap().0.tensors(&[]).unwrap().pop().unwrap().1;
+        let rows = view(&array(b"K\x02K\x03\x86", "<", 0x89, &encoded));
+        assert_eq!((rows.shape, rows.stride), (vec![2, 3], vec![3, 1]));
+        assert_eq!(rows.storage.content.map(|content| content.to_vec()), Some(numbers.clone()));
+        assert_eq!(rows.storage.kind, Some(Kind::F32));
+        let plain = [vec![b'C', 24], numbers].concat();
+        let columns = view(&array(b"K\x02K\x03\x86", "<", 0x88, &plain));
+        assert_eq!((columns.shape, columns.stride), (vec![2, 3], vec![1, 2]));
+        let other = Values::read(&array(b"K\x06\x85", ">", 0x89, &plain)).unwrap_err();
+        assert!(other.contains("another order of bytes"), "{other}");
+        assert!(Values::read(&array(b"K\x06", "<", 0x89, &plain)).is_err(), "a shape that is none");
     }
 
     #[test]

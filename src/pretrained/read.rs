@@ -2,10 +2,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Error, Tensors, Terms, keras, safetensors, torch};
 use crate::files::sha256_of;
+use crate::text::printable;
 
 /// Largest file: the largest network in double precision, or with the two moments of an optimiser.
 const MAX_FILE: u64 = 4 << 30;
@@ -13,17 +15,53 @@ const MAX_FILE: u64 = 4 << 30;
 /// What Hugging Face calls files of weights, the better kind first.
 pub(super) const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
-/// The tensors of a published file.
+/// The tensors of a published file, or of several that belong together.
 #[derive(Debug, Clone)]
-pub struct PublishedFile {
-    /// The file with the weights; of a folder, the one in it.
-    pub path: PathBuf,
-    /// Its SHA-256.
-    pub sha256: String,
-    /// Its tensors, by the names it has for them.
+pub struct PublishedTensors {
+    /// The files with the weights; of a folder, the one in it.
+    pub files: Vec<SourceFile>,
+    /// The tensors, by the names that the files have for them.
     pub tensors: Tensors,
     /// What the folder says of their use, if it is a folder.
     pub terms: Terms,
+}
+
+/// A file that weights come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Its name, without folders.
+    pub name: String,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// The names of `files`, as errors and lists show them.
+pub(super) fn names(files: &[SourceFile]) -> String {
+    files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(" + ")
+}
+
+impl PublishedTensors {
+    /// The files' names.
+    pub fn origin(&self) -> String {
+        names(&self.files)
+    }
+
+    /// Adds what another file holds, which must be other tensors.
+    fn join(mut self, other: Self) -> Result<Self, Error> {
+        for (name, tensor) in other.tensors {
+            if self.tensors.contains_key(&name) {
+                let (name, theirs) = (printable(&name), &other.files[0].name);
+                return Err(Error::Store(format!(
+                    "{theirs} has the tensor {name}, as {} has",
+                    self.origin()
+                )));
+            }
+            self.tensors.insert(name, tensor);
+        }
+        self.files.extend(other.files);
+        self.terms.licence = self.terms.licence.or(other.terms.licence);
+        Ok(self)
+    }
 }
 
 /// Reads a file of weights, whatever its name, or a folder as Hugging Face has it.
@@ -31,7 +69,7 @@ pub struct PublishedFile {
 /// # Errors
 ///
 /// [`Error::File`] for what is damaged, hostile, too large or no weights; [`Error::Io`].
-pub fn read(path: &Path) -> Result<PublishedFile, Error> {
+pub fn read(path: &Path) -> Result<PublishedTensors, Error> {
     let (path, terms) = if path.is_dir() {
         (in_folder(path)?, Terms::of_folder(path))
     } else {
@@ -58,7 +96,19 @@ pub fn read(path: &Path) -> Result<PublishedFile, Error> {
     };
     let tensors = tensors.map_err(|reason| Error::file(&path, reason))?;
     let sha256 = sha256_of(&path).map_err(Error::io(&path, "read"))?;
-    Ok(PublishedFile { path, sha256, tensors, terms })
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(PublishedTensors { files: vec![SourceFile { name, sha256 }], tensors, terms })
+}
+
+/// [`read`] for files that hold parts of one network.
+///
+/// # Errors
+///
+/// Those of [`read`]; [`Error::Store`] for a tensor that is in two of them, or no files at all.
+pub fn read_together(paths: &[PathBuf]) -> Result<PublishedTensors, Error> {
+    let mut read = paths.iter().map(|path| read(path));
+    let first = read.next().ok_or_else(|| Error::Store("no files of weights".to_owned()))??;
+    read.try_fold(first, |all, next| all.join(next?))
 }
 
 enum Format {

@@ -72,7 +72,10 @@ impl Starting {
             let names: Vec<String> = store.list()?.into_iter().flatten().map(|meta| meta.name).collect();
             let known =
                 if names.is_empty() { String::new() } else { format!(" (it holds {})", names.join(", ")) };
-            let (store, model) = (store.folder().to_owned(), model.name().to_owned());
+            let options = toml::Table::try_from(model).unwrap_or_default();
+            let variant = options.get("variant").and_then(toml::Value::as_str);
+            let variant = variant.map_or_else(String::new, |variant| format!(" --set variant={variant}"));
+            let (store, model) = (store.folder().to_owned(), format!("{}{variant}", model.name()));
             return Err(Error::Absent { name: name.to_owned(), store, known, model });
         }
         let (meta, bytes) = store.get(name)?;

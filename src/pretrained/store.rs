@@ -11,6 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::read::{SourceFile, names};
 use super::tensors::Tensors;
 use crate::features::FeatureShape;
 use crate::files::{sha256, write_file};
@@ -53,22 +54,30 @@ pub struct Meta {
 /// Where weights come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Source {
-    /// The file's name.
-    pub file: String,
+    /// The files; several, when parts of one network are published apart.
+    pub files: Vec<SourceFile>,
     /// The repository it was fetched from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// Its SHA-256.
-    pub sha256: String,
     /// Whose names it has; nothing for weights of oido.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
     /// Published names that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// The front end that the publisher trained with, as `--set` of a recipe has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub front_end: Vec<String>,
     /// The licence, as the user or the publisher calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
+}
+
+impl Source {
+    /// The files' names.
+    pub fn origin(&self) -> String {
+        names(&self.files)
+    }
 }
 
 /// A folder of weights.
@@ -302,7 +311,7 @@ mod tests {
             model: ModelConfig::Cnn(CnnConfig::default()),
             input: FeatureShape { bins: 16, frames: 20 },
             num_classes: Some(3),
-            source: Source { file: "a.pth".into(), licence: Some("MIT".into()), ..Source::default() },
+            source: Source { licence: Some("MIT".into()), ..Source::default() },
             notices: vec![("NOTICE".to_owned(), b"by us".to_vec())],
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::text::printable;
 
 /// Most numbers taken from one file: 1 GiB of weights, the largest network there is.
-const MAX_ELEMENTS: usize = 1 << 28;
+pub(super) const MAX_ELEMENTS: usize = 1 << 28;
 /// Most tensors of one file.
 const MAX_TENSORS: usize = 100_000;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::keras::without_path;
 use super::pickle::{MAX_PICKLE, Storage, Values, View};
-use super::tensors::{Collector, Tensors, floats};
+use super::tensors::{Collector, MAX_ELEMENTS, Tensors, floats};
 use crate::archive::{self, Limits, Watch};
 use crate::text::printable;
 
@@ -17,6 +17,8 @@ const STATE_DICTS: [&str; 6] =
     ["state_dict", "model_state_dict", "model_state", "model", "net", "state_dict_ema"];
 /// What a checkpoint may unpack to: two files, and one for each tensor.
 const LIMITS: Limits = Limits { entries: 200_000, depth: 8, bytes: 4 << 30, ratio: 200 };
+/// Most numbers that are read, those of a storage again for each tensor that does not follow another one of it.
+const MAX_READ: usize = 4 * MAX_ELEMENTS;
 /// What the older kind begins with, after the opcodes for a protocol and a long number.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// The only version of the older kind.
@@ -66,7 +68,7 @@ fn streamed(path: &Path) -> Result<Tensors, String> {
         Ok::<_, String>((values, at))
     };
     if !bytes[..bytes.len().min(32)].windows(MAGIC.len()).any(|window| window == MAGIC) {
-        // A bare pickle holds no tensors; if it is an attack, that is what to tell.
+        // A bare pickle is not what PyTorch writes; if it is an attack, that is what to tell.
         let is_pickle = matches!(bytes.first(), Some(0x80 | b'c'));
         return Err(if is_pickle { next().err() } else { None }.unwrap_or_else(|| UNKNOWN.to_owned()));
     }
@@ -111,6 +113,7 @@ fn collect(
     content: impl Fn(&Storage) -> Result<Vec<u8>, String>,
 ) -> Result<Tensors, String> {
     let mut collector = Collector::default();
+    let mut read = 0;
     // Tensors that share a storage follow each other: it is read once.
     let mut last: Option<(Storage, Vec<f32>)> = None;
     for (name, view) in values.tensors(&STATE_DICTS)? {
@@ -120,7 +123,15 @@ fn collect(
             Some((storage, numbers)) if *storage == view.storage => numbers,
             _ => {
                 let kind = view.storage.kind().map_err(refuse)?;
-                let numbers = floats(kind, &content(&view.storage).map_err(refuse)?);
+                let bytes = match &view.storage.content {
+                    Some(bytes) => bytes.to_vec(),
+                    None => content(&view.storage).map_err(refuse)?,
+                };
+                let numbers = floats(kind, &bytes);
+                read = numbers.len().saturating_add(read);
+                if read > MAX_READ {
+                    return Err("its tensors show the same numbers over and over".to_owned());
+                }
                 &last.insert((view.storage.clone(), numbers)).1
             }
         };

@@ -11,7 +11,7 @@ use oido::pretrained::{LeaveOut, Outline, Starting, Store, Tensor, Tensors, Tran
 use oido::seed::Seed;
 use rand::RngExt;
 
-use crate::hash_weights::{golden, values};
+use crate::hash_weights::{assert_close, clip, golden, values};
 use crate::tones::{Tones, data};
 #[cfg(feature = "hub")]
 use crate::web::{Reply, Web};
@@ -284,7 +284,11 @@ fn files_that_are_damaged_anywhere_never_panic() {
     let mut rng = Seed(1).rng(oido::seed::Purpose::Synth, 0, 0);
     let mut files = 0;
     for entry in std::fs::read_dir("tests/fixtures/pretrained").unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            continue;
+        }
+        let name = entry.file_name().into_string().unwrap();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
         if name.ends_with(".py") || name.ends_with(".json") {
             continue;
@@ -579,12 +583,91 @@ fn a_head_that_does_not_fit_is_trained_anew_as_a_whole() {
         assert!(tensor(&ours, "layer4.2.conv3.weight") == tensor(&theirs, "layer4.2.conv3.weight"));
         assert_eq!(tensor(&ours, "head.output.weight") == head, fresh > 0);
     }
+    let absent = Starting::find("no-such-weights", &resnet(&[])).unwrap_err().to_string();
+    let command = "`oido import FILE --model resnet50 --set variant=torch --name no-such-weights`";
+    assert!(absent.contains(command), "{absent}");
     let keras: ModelConfig =
         serde_json::from_value(serde_json::json!({"name": "resnet50", "width": 0.125})).unwrap();
     let starting = Starting::find(path.to_str().unwrap(), &keras).unwrap();
     let network = keras.init(SMALL, 4, Seed(1), &device).unwrap();
     let error = starting.load(network, &keras, SMALL).unwrap_err().to_string();
     assert!(error.contains("missing: conv1.bias, "), "{error}");
+}
+
+/// A folder as Hugging Face's `save_pretrained` makes it: its descriptions, and weights by name.
+fn ast_folder(folder: &Path) {
+    for name in ["config.json", "preprocessor_config.json"] {
+        std::fs::copy(Path::new("tests/fixtures/pretrained/ast").join(name), folder.join(name)).unwrap();
+    }
+    let golden = golden("ast");
+    let tensors: Vec<(&String, &Vec<usize>, Vec<u8>)> = golden
+        .tensors
+        .iter()
+        .map(|(name, shape)| {
+            let bytes = golden.tensor(name, shape).iter().flat_map(|value| value.to_le_bytes()).collect();
+            (name, shape, bytes)
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes).unwrap())
+    });
+    std::fs::write(folder.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    std::fs::write(folder.join("README.md"), "---\nlicense: bsd-3-clause\n---\n").unwrap();
+}
+
+#[test]
+fn a_folder_of_ast_knows_its_network_and_its_front_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("tiny-ast");
+    std::fs::create_dir(&source).unwrap();
+    ast_folder(&source);
+    let oido = |code: i32, args: &[&str]| {
+        let mut command = crate::support::oido();
+        command.env("OIDO_HOME", folder.path()).arg("import").arg(&source).args(args);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", crate::tones::talk(&output));
+        output
+    };
+    let done = oido(0, &["--name", "tiny"]);
+    assert!(
+        data(&done).contains("tiny: ast, ") && data(&done).contains("licence: bsd-3-clause"),
+        "{}",
+        data(&done)
+    );
+    let front_end = "--set features.preset=ast --set audio.sample_rate=16000 --set features.n_mels=46 \
+                     --set features.frames=66 --set features.mean=-4.2677393 --set features.std=9.1379948";
+    assert!(crate::tones::talk(&done).contains(front_end), "{}", crate::tones::talk(&done));
+
+    let store = Store::at(folder.path().join("weights"));
+    let (meta, bytes) = store.get("tiny").unwrap();
+    assert_eq!((meta.num_classes, meta.source.layout), (Some(10), Some(Layout::Torch)));
+    let golden = golden("ast");
+    let expected: Vec<f32> = golden.cases.iter().flat_map(|case| case.logits.clone()).collect();
+    let mut logits = Vec::new();
+    for (index, case) in golden.cases.iter().enumerate() {
+        let [bins, frames] = case.shape;
+        let input = FeatureShape { bins, frames };
+        let network = meta.model.init(input, 10, Seed(1), &Device::flex()).unwrap();
+        let network = network.load_safetensors(&bytes).unwrap();
+        logits.extend(network.infer(&clip(index, bins * frames), input, &Device::flex()));
+    }
+    assert_close(&logits, &expected, 1e-4, "ast");
+
+    oido(0, &["--name", "again", "--model", "ast", "--set", "dropout=0.1"]);
+    let (again, _) = store.get("again").unwrap();
+    assert_eq!(serde_json::to_value(again.model).unwrap()["hidden_size"], 24);
+    let talk = crate::tones::talk(&oido(2, &["--name", "x", "--model", "cnn"]));
+    assert!(talk.contains("is of the network ast by its config.json"), "{talk}");
+    let huge =
+        r#"{"model_type": "audio-spectrogram-transformer", "hidden_size": 600000, "num_attention_heads": 2}"#;
+    std::fs::write(source.join("config.json"), huge).unwrap();
+    let talk = crate::tones::talk(&oido(4, &["--name", "x"]));
+    assert!(talk.contains("600000"), "{talk}");
+    let large =
+        r#"{"model_type": "audio-spectrogram-transformer", "hidden_size": 65536, "num_attention_heads": 2}"#;
+    std::fs::write(source.join("config.json"), large).unwrap();
+    let talk = crate::tones::talk(&oido(4, &["--name", "x"]));
+    assert!(talk.contains("the limit is 268435456"), "{talk}");
 }
 
 /// A repository of the hub: m5 with a licence, and a folder's worth of files that are asked for.
@@ -626,7 +709,7 @@ fn a_repository_of_the_hub_is_fetched_imported_and_not_kept_twice() {
     let store = Store::at(folder.path().join("weights"));
     let (meta, _) = store.get("fetched").unwrap();
     assert_eq!(meta.source.repository.as_deref(), Some("hub:acme/m5@refs/pr/1"));
-    assert_eq!(meta.source.sha256, oido::files::sha256(&repository()["model.safetensors"]));
+    assert_eq!(meta.source.files[0].sha256, oido::files::sha256(&repository()["model.safetensors"]));
     assert_eq!(std::fs::read(store.folder().join("fetched/NOTICE")).unwrap(), b"by us\n");
     assert_eq!(std::fs::read_dir(store.downloads()).unwrap().count(), 0);
 
@@ -673,4 +756,53 @@ fn without_the_feature_the_hub_is_refused_with_the_way_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let talk = crate::tones::talk(&import_m5("hub:acme/m5", "x", &[("OIDO_HOME", folder.path())]));
     assert!(talk.contains("--features hub") && repository().len() == 3, "{talk}");
+}
+
+/// torchvggish publishes the components apart from the network, as arrays of NumPy.
+#[test]
+fn parts_that_are_published_apart_come_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = golden("vggish_pca");
+    let network: Vec<(&String, &Vec<usize>, Vec<u8>)> = golden
+        .tensors
+        .iter()
+        .filter(|(name, _)| !name.starts_with("pproc."))
+        .map(|(name, shape)| {
+            (name, shape, golden.tensor(name, shape).iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
+        .collect();
+    let views = network.iter().map(|(name, shape, bytes)| {
+        (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes).unwrap())
+    });
+    let main = folder.path().join("vggish.safetensors");
+    std::fs::write(&main, safetensors::serialize(views, None).unwrap()).unwrap();
+    let components = Fixture::new().path("vggish_pca.pth");
+    let sizes =
+        ["--set", "channels=4", "--set", "units=24", "--set", "embedding=12", "--set", "postprocess=pca"];
+    let oido = |code: i32, files: &[&Path], name: &str| {
+        let mut command = crate::support::oido();
+        command.env("OIDO_HOME", folder.path()).arg("import").args(files);
+        let output = command.args(["--model", "vggish", "--name", name]).args(sizes).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", crate::tones::talk(&output));
+        output
+    };
+    let both = oido(0, &[&main, &components], "both");
+    assert!(data(&both).contains("head of 10 classes"), "{}", data(&both));
+    let store = Store::at(folder.path().join("weights"));
+    let (meta, bytes) = store.get("both").unwrap();
+    assert_eq!(meta.source.origin(), "vggish.safetensors + vggish_pca.pth");
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for name in ["pca_eigen_vectors", "pca_means"] {
+        let published = format!("pproc.{name}");
+        let expected = golden.tensor(&published, &golden.tensors[&published]);
+        let expected: Vec<u8> = expected.iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert!(file.tensor(&published).unwrap().data() == expected, "{name}");
+    }
+    let talk = crate::tones::talk(&oido(4, &[&main], "one"));
+    assert!(talk.contains("missing: pproc.pca_eigen_vectors, pproc.pca_means"), "{talk}");
+    let talk = crate::tones::talk(&oido(2, &[&main, &main], "twice"));
+    assert!(
+        talk.contains("vggish.safetensors has the tensor embeddings.0.bias, as vggish.safetensors has"),
+        "{talk}"
+    );
 }

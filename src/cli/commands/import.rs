@@ -14,7 +14,8 @@ use crate::files::sha256;
 use crate::models::ModelConfig;
 use crate::models::zoo::zoo;
 use crate::pretrained::{
-    self, Draft, Error, LeaveOut, Meta, Outline, PublishedFile, Source, Store, Terms, Translated,
+    self, Described, Draft, Error, LeaveOut, Meta, Outline, PublishedTensors, Source, SourceFile, Store,
+    Translated,
 };
 use crate::text;
 
@@ -24,13 +25,14 @@ const SHOWN: usize = 4;
 /// Arguments of `oido import`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A .pth, .safetensors, .h5, .weights.h5 or .keras file, a Hugging Face folder, or a run directory or bundle of oido.
+    /// A .pth, .safetensors, .h5, .weights.h5 or .keras file, a Hugging Face folder, or a run directory or bundle of oido;
+    /// several, when parts of one network are published apart.
     #[arg(required_unless_present_any = ["list", "from"])]
-    pub source: Option<PathBuf>,
+    pub sources: Vec<PathBuf>,
     /// Fetch the weights from the Hugging Face hub (or take them from its cache): hub:ORGANISATION/NAME@REVISION.
-    #[arg(long, value_name = "hub:REPO@REV", conflicts_with = "source")]
+    #[arg(long, value_name = "hub:REPO@REV", conflicts_with = "sources")]
     pub from: Option<String>,
-    /// The network the weights are of, by its name in `oido models`; runs and bundles know theirs.
+    /// The network the weights are of, by its name in `oido models`; runs, bundles and an AST's folder know theirs.
     #[arg(long)]
     pub model: Option<String>,
     /// An option of the network, as in `--set variant=keras`; may be repeated.
@@ -40,7 +42,7 @@ pub struct Args {
     #[arg(long, required_unless_present = "list")]
     pub name: Option<String>,
     /// Bins and frames of the input, for networks whose layers depend on them [default: those of `oido models`].
-    #[arg(long, value_name = "BINSxFRAMES", requires = "model")]
+    #[arg(long, value_name = "BINSxFRAMES")]
     pub input: Option<Input>,
     /// Leave out the head; without this it is kept, and used by runs with as many classes.
     #[arg(long)]
@@ -52,7 +54,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     pub licence: Option<String>,
     /// List what the store holds.
-    #[arg(long, conflicts_with_all = ["source", "from", "model", "name", "without_head", "leave_out", "licence"])]
+    #[arg(long, conflicts_with_all = ["sources", "from", "model", "name", "without_head", "leave_out", "licence"])]
     pub list: bool,
 }
 
@@ -76,29 +78,26 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let store = Store::open()?;
     let Some(name) = &args.name else { return list(&store, output) };
     store.check_free(name)?;
-    let network = args.model.as_ref().map(|model| network(model, args)).transpose()?;
-    if args.from.is_some() && network.is_none() {
-        return Err(unknown_network());
-    }
-    let source = match (&args.source, &args.from) {
-        (Some(path), _) => path.clone(),
-        (None, Some(repository)) => match fetch(repository, &store, output)? {
-            Ok(folder) => folder,
+    let named = args.model.as_ref().map(|model| network(model, args)).transpose()?;
+    let sources = match &args.from {
+        None => args.sources.clone(),
+        Some(repository) => match fetch(repository, &store, output)? {
+            Ok(folder) => vec![folder],
             Err(interrupted) => return Ok(interrupted),
         },
-        (None, None) => return list(&store, output),
     };
-    let (draft, translated) = match own(&source)? {
-        Some((config, weights)) => from_oido(&source, &config, &weights, args)?,
-        None => {
-            let (model, input) = network.ok_or_else(unknown_network)?;
-            draft(pretrained::read(&source)?, model, input, args)?
-        }
+    let (draft, translated) = match (sources.as_slice(), named) {
+        ([source], named) => match own(source)? {
+            Some(own) => from_oido(source, &own, args)?,
+            None => from_one(source, named, args)?,
+        },
+        (sources, Some((model, input))) => draft(pretrained::read_together(sources)?, model, input, args)?,
+        (_, None) => return Err(unknown_network()),
     };
     let meta = store.add(draft, &translated.tensors)?;
-    if args.from.is_some() && source.starts_with(store.downloads()) {
+    if args.from.is_some() && sources[0].starts_with(store.downloads()) {
         // The store has what was needed of it.
-        let _ = std::fs::remove_dir_all(&source);
+        let _ = std::fs::remove_dir_all(&sources[0]);
     }
     if output.json() {
         output.json_line(&serde_json::to_value(&meta)?);
@@ -109,7 +108,31 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         "kept in {}; use it with --set training.weights={name}",
         store.folder().join(name).display()
     ));
+    if !meta.source.front_end.is_empty() {
+        output.say(&format!("it was trained on features of --set {}", meta.source.front_end.join(" --set ")));
+    }
     Ok(Exit::Done)
+}
+
+/// A published file, or a folder, which may tell of what network it is.
+fn from_one(
+    source: &Path,
+    named: Option<(ModelConfig, FeatureShape)>,
+    args: &Args,
+) -> anyhow::Result<(Draft, Translated)> {
+    let Some(Described { model, front_end }) = pretrained::described(source)? else {
+        let (model, input) = named.ok_or_else(unknown_network)?;
+        return draft(pretrained::read(source)?, model, input, args);
+    };
+    if named.is_some_and(|(named, _)| named.name() != model.name()) {
+        let name = model.name();
+        bail!("{} is of the network {name} by its config.json; leave out --model", source.display());
+    }
+    let model = config::parse(&toml::to_string(&model)?, &args.sets, "config.json")?;
+    let (model, input) = with_input(model, args)?;
+    let (mut draft, translated) = draft(pretrained::read(source)?, model, input, args)?;
+    draft.source.front_end = front_end;
+    Ok((draft, translated))
 }
 
 /// The folder with the repository's files, or how the program ends when it is asked to stop.
@@ -187,8 +210,7 @@ fn own(path: &Path) -> anyhow::Result<Option<(BundleConfig, Vec<u8>)>> {
 
 fn from_oido(
     path: &Path,
-    config: &BundleConfig,
-    weights: &[u8],
+    (config, weights): &(BundleConfig, Vec<u8>),
     args: &Args,
 ) -> anyhow::Result<(Draft, Translated)> {
     if args.model.is_some() {
@@ -198,12 +220,9 @@ fn from_oido(
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let file = folder.path().join("model.safetensors");
     crate::files::write_file(&file, weights)?;
-    let published = PublishedFile {
-        path: path.to_owned(),
-        sha256: sha256(weights),
-        terms: Terms::default(),
-        ..pretrained::read(&file)?
-    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let files = vec![SourceFile { name, sha256: sha256(weights) }];
+    let published = PublishedTensors { files, ..pretrained::read(&file)? };
     draft(published, config.model.clone(), input, args)
 }
 
@@ -216,35 +235,40 @@ fn unknown_network() -> anyhow::Error {
 fn network(model: &str, args: &Args) -> anyhow::Result<(ModelConfig, FeatureShape)> {
     let text = format!("name = {}", toml::Value::String(model.to_owned()));
     let config: ModelConfig = config::parse(&text, &args.sets, "--model")?;
+    with_input(config, args)
+}
+
+/// The network with `--input`, or the input that it has in the zoo.
+fn with_input(config: ModelConfig, args: &Args) -> anyhow::Result<(ModelConfig, FeatureShape)> {
     let row = zoo().into_iter().find(|row| row.config.name() == config.name());
     let input = args.input.map(|Input(input)| input).or(row.map(|row| row.input));
-    let input = input.ok_or_else(|| anyhow!("give --input with the bins and frames of {model}"))?;
+    let input = input.ok_or_else(|| anyhow!("give --input with the bins and frames of {}", config.name()))?;
     Ok((config, input))
 }
 
 /// Finds the place of every tensor.
 fn draft(
-    published: PublishedFile,
+    published: PublishedTensors,
     model: ModelConfig,
     input: FeatureShape,
     args: &Args,
 ) -> anyhow::Result<(Draft, Translated)> {
     let outline = Outline::new(&model, input)?;
     let leave_out = LeaveOut { head: args.without_head, prefixes: &args.leave_out };
+    let origin = published.origin();
     let translated =
         pretrained::translate(published.tensors, &model, &outline, leave_out).map_err(|mut problems| {
             if let Some(variant) = json!(model)["variant"].as_str() {
                 problems += &format!("; this is its variant `{variant}`, --set variant=… is for the others");
             }
-            let origin = published.path.display().to_string();
             Error::Misfit { origin, model: model.name().to_owned(), problems }
         })?;
     let source = Source {
-        file: published.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        files: published.files,
         repository: args.from.clone(),
-        sha256: published.sha256,
         layout: translated.layout,
         left_out: translated.left_out.clone(),
+        front_end: Vec::new(),
         licence: args.licence.clone().or(published.terms.licence),
     };
     let num_classes = translated.num_classes;
@@ -277,7 +301,7 @@ fn list(store: &Store, output: &Output) -> anyhow::Result<Exit> {
             format!("{} x {}", meta.bins, meta.frames),
             meta.num_classes.map_or_else(|| "-".to_owned(), |classes| classes.to_string()),
             meta.parameters.to_string(),
-            meta.source.file,
+            meta.source.origin(),
             meta.imported,
         ]);
     }
