@@ -25,7 +25,10 @@ use crate::features::FeatureShape;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConformerConfig {
-    /// Numbers of each frame inside the network (torchaudio's `input_dim`; a dense layer brings the bins to it).
+    /// Frames that make one step, side by side; what fills no step at the end is left out. As torchaudio's
+    /// `conformer_rnnt` does it, in place of the paper's convolutions with stride.
+    pub time_reduction: usize,
+    /// Numbers of each step inside the network (torchaudio's `input_dim`; a dense layer brings the frames to it).
     pub hidden_size: usize,
     /// Layers.
     pub num_layers: usize,
@@ -33,7 +36,7 @@ pub struct ConformerConfig {
     pub num_heads: usize,
     /// Units inside each feed-forward module.
     pub ffn_dim: usize,
-    /// Frames under the kernel of the depthwise convolution, odd.
+    /// Steps under the kernel of the depthwise convolution, odd.
     pub depthwise_conv_kernel_size: usize,
     /// Whether the convolution module normalises each clip by itself (one group) instead of the batch.
     pub use_group_norm: bool,
@@ -41,6 +44,8 @@ pub struct ConformerConfig {
     pub convolution_first: bool,
     /// Dropout in every module.
     pub dropout: f64,
+    /// Dropout on the weights of the attention. Default 0, as in the paper; torchaudio has `dropout` here too.
+    pub attention_dropout: f64,
     /// Batch normalisation of the convolution module.
     pub batch_norm: BatchNormOptions,
 }
@@ -48,6 +53,7 @@ pub struct ConformerConfig {
 impl Default for ConformerConfig {
     fn default() -> Self {
         Self {
+            time_reduction: 4,
             hidden_size: 144,
             num_layers: 16,
             num_heads: 4,
@@ -56,12 +62,13 @@ impl Default for ConformerConfig {
             use_group_norm: false,
             convolution_first: false,
             dropout: 0.1,
+            attention_dropout: 0.0,
             batch_norm: BatchNormOptions::torch(),
         }
     }
 }
 
-/// Frames of the features, each brought to `hidden_size` numbers; conformer layers; the mean over time is classified.
+/// Steps of some frames, each brought to `hidden_size` numbers; conformer layers; the mean over time is classified.
 ///
 /// As in torchaudio the attention knows no positions (the paper's are relative ones): order is heard by the convolutions
 /// only. Fresh weights are PyTorch's.
@@ -70,6 +77,7 @@ pub struct Conformer {
     input_projection: Linear,
     conformer_layers: Vec<Layer>,
     output: Linear,
+    time_reduction: usize,
 }
 
 #[derive(Module, Debug)]
@@ -96,6 +104,7 @@ struct Attention {
     /// Queries, keys and values in one, `[hidden, 3 * hidden]`.
     in_proj: Linear,
     out_proj: Linear,
+    attention_dropout: Dropout,
     dropout: Dropout,
     heads: usize,
 }
@@ -112,6 +121,11 @@ struct Convolution {
 }
 
 impl ConformerConfig {
+    /// Numbers of one step.
+    fn inputs(&self, bins: usize) -> usize {
+        bins.saturating_mul(self.time_reduction)
+    }
+
     fn feed_forward(&self, rng: &mut ChaCha8Rng, device: &Device) -> FeedForward {
         FeedForward {
             layer_norm: LayerNormConfig::new(self.hidden_size).init(device),
@@ -129,6 +143,7 @@ impl ConformerConfig {
         Attention {
             in_proj: blocks::linear(rng, hidden, 3 * hidden, device),
             out_proj,
+            attention_dropout: DropoutConfig::new(self.attention_dropout).init(),
             dropout: DropoutConfig::new(self.dropout).init(),
             heads: self.num_heads,
         }
@@ -161,7 +176,7 @@ impl ConformerConfig {
         }
     }
 
-    /// What one layer costs on `[hidden, 1, frames]`.
+    /// What one layer costs on `[hidden, 1, steps]`.
     fn count_layer(&self, count: Count) -> Count {
         let hidden = self.hidden_size;
         let feed_forward = |count: Count| count.layer_norm().conv(self.ffn_dim, [1, 1]).conv(hidden, [1, 1]);
@@ -178,40 +193,45 @@ impl ConformerConfig {
 impl Architecture for ConformerConfig {
     fn options(&self) -> Options {
         Options {
-            dropouts: vec![self.dropout],
+            dropouts: vec![self.dropout, self.attention_dropout],
             units: vec![self.hidden_size, self.ffn_dim],
             kernels: vec![self.depthwise_conv_kernel_size],
             batch_norm: Some(self.batch_norm),
             // Burn's group normalisation wants three numbers of a clip.
-            least: [1, if self.use_group_norm { 3 } else { 1 }],
+            least: [1, self.time_reduction.saturating_mul(if self.use_group_norm { 3 } else { 1 })],
             ..Options::default()
         }
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        if self.time_reduction == 0 {
+            return Err(ConfigError::field("model.time_reduction", "0 frames make no step; give at least 1"));
+        }
         check_layers(self.num_layers, "num_layers")?;
         check_heads(self.hidden_size, self.num_heads, ["hidden_size", "num_heads"])
     }
 
     fn check_input(&self, input: FeatureShape) -> Result<(), ConfigError> {
-        check_steps(input.frames, self.num_heads)
+        check_steps(input.frames / self.time_reduction, self.num_heads)
     }
 
     fn count(&self, input: FeatureShape, num_classes: usize) -> Count {
-        let frames = Count::new([input.bins, 1, input.frames]).conv(self.hidden_size, [1, 1]);
-        let layers = frames.repeat(self.num_layers, |count| self.count_layer(count));
+        let (inputs, steps) = (self.inputs(input.bins), input.frames / self.time_reduction);
+        let steps = Count::new([inputs, 1, steps]).conv(self.hidden_size, [1, 1]);
+        let layers = steps.repeat(self.num_layers, |count| self.count_layer(count));
         layers.global_pool().dense(num_classes)
     }
 
     fn init(&self, rng: &mut ChaCha8Rng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
         Model::Conformer(Conformer {
-            input_projection: linear(rng, input.bins, self.hidden_size, device),
+            input_projection: linear(rng, self.inputs(input.bins), self.hidden_size, device),
             conformer_layers: (0..self.num_layers).map(|_| self.layer(rng, device)).collect(),
             output: linear(rng, self.hidden_size, num_classes, device),
+            time_reduction: self.time_reduction,
         })
     }
 
-    /// The projection of the frames, each layer, and the head.
+    /// The projection of the steps, each layer, and the head.
     fn stages(&self) -> Vec<Stage> {
         let layer = |i| Stage { name: format!("layer{i}"), tensors: vec![format!("conformer_layers.{i}")] };
         let mut stages = vec![Stage::of("input", ["input_projection"])];
@@ -271,14 +291,17 @@ impl Conformer {
 
     /// The mean over time after the last layer, `[batch, hidden_size]`.
     pub fn embed(&self, input: Tensor<3>) -> Tensor<2> {
-        let x = self.input_projection.forward(input.swap_dims(1, 2));
+        let [batch, bins, frames] = input.dims();
+        let (together, steps) = (self.time_reduction, frames / self.time_reduction);
+        let x = input.narrow(2, 0, steps * together).swap_dims(1, 2).reshape([batch, steps, together * bins]);
+        let x = self.input_projection.forward(x);
         let x = self.conformer_layers.iter().fold(x, |x, layer| layer.forward(x));
         x.mean_dim(1).squeeze_dim(1)
     }
 }
 
 impl Layer {
-    /// `[batch, frames, hidden]` → the same shape, as every part.
+    /// `[batch, steps, hidden]` → the same shape, as every part.
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let attended =
             |x: Tensor<3>| x.clone() + self.self_attn.forward(self.self_attn_layer_norm.forward(x));
@@ -302,7 +325,7 @@ impl Attention {
         let hidden = x.dims()[2];
         let all = self.in_proj.forward(x);
         let qkv = [0, 1, 2].map(|part| all.clone().narrow(2, part * hidden, hidden));
-        self.dropout.forward(self.out_proj.forward(attend(qkv, self.heads, &self.dropout)))
+        self.dropout.forward(self.out_proj.forward(attend(qkv, self.heads, &self.attention_dropout)))
     }
 }
 

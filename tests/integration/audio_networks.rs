@@ -33,6 +33,7 @@ fn ast() -> AstConfig {
 
 fn conformer(other: bool) -> ModelConfig {
     ModelConfig::Conformer(ConformerConfig {
+        time_reduction: if other { 3 } else { 1 },
         hidden_size: 24,
         num_layers: 2,
         num_heads: 3,
@@ -119,14 +120,14 @@ fn the_published_sizes_are_those_of_the_published_files() {
     // transformers.ASTForAudioClassification(ASTConfig(num_labels=527)), and of 50 labels.
     let ast = |classes| count(ModelConfig::Ast(AstConfig::default()), [128, 1024], classes).trainable;
     assert_eq!((ast(527), ast(50)), (86_594_063, 86_227_250));
-    // torchaudio.models.Conformer(144, 4, 576, 16, 31), a projection of 80 bins and a dense layer.
+    // torchaudio.models.Conformer(144, 4, 576, 16, 31), a projection of four frames of 80 bins and a dense layer.
     let conformer = count(ModelConfig::Conformer(ConformerConfig::default()), [80, 498], 50);
-    assert_eq!(conformer.trainable, CONFORMER + 81 * 144 + 145 * 50);
+    assert_eq!(conformer.trainable, CONFORMER + 321 * 144 + 145 * 50);
     // The mean and variance of 144 channels in each of 16 layers.
     assert_eq!(conformer.statistics, 16 * 2 * 144);
 }
 
-/// Parameters of `torchaudio.models.Conformer(144, 4, 576, 16, 31)`, added up by hand from its layers.
+/// `sum(p.numel() for p in torchaudio.models.Conformer(144, 4, 576, 16, 31).parameters())`.
 const CONFORMER: usize = 7_771_392;
 
 #[test]
@@ -180,6 +181,10 @@ fn options_that_cannot_be_are_refused_by_name() {
                 ..ConformerConfig::default()
             }),
             "a kernel of 4",
+        ),
+        (
+            ModelConfig::Conformer(ConformerConfig { time_reduction: 0, ..ConformerConfig::default() }),
+            "model.time_reduction: 0",
         ),
         (
             ModelConfig::Conformer(ConformerConfig { num_layers: usize::MAX, ..ConformerConfig::default() }),

@@ -129,7 +129,7 @@ const EXPECTED: [(&str, usize, usize); 21] = [
     ("efficientnet-b3", 10_783_528 + 414_032, 87_296),
     // Those of torchvggish, torchaudio and transformers are in audio_networks.rs.
     ("vggish", 72_141_184 + 129 * 50, 0),
-    ("conformer", 7_771_392 + 81 * 144 + 145 * 50 + 2 * 144 * 16, 2 * 144 * 16),
+    ("conformer", 7_771_392 + 321 * 144 + 145 * 50 + 2 * 144 * 16, 2 * 144 * 16),
     ("ast", 86_227_250, 0),
 ];
 
