@@ -29,7 +29,7 @@ pub struct PublishedTensors {
 /// A file that weights come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// Its name, without folders.
+    /// Its name; of a file in a folder that was given, with that folder's.
     pub name: String,
     /// Its SHA-256.
     pub sha256: String,
@@ -69,11 +69,11 @@ impl PublishedTensors {
 /// # Errors
 ///
 /// [`Error::File`] for what is damaged, hostile, too large or no weights; [`Error::Io`].
-pub fn read(path: &Path) -> Result<PublishedTensors, Error> {
-    let (path, terms) = if path.is_dir() {
-        (in_folder(path)?, Terms::of_folder(path))
+pub fn read(given: &Path) -> Result<PublishedTensors, Error> {
+    let (path, terms) = if given.is_dir() {
+        (in_folder(given)?, Terms::of_folder(given))
     } else {
-        (path.to_owned(), Terms::default())
+        (given.to_owned(), Terms::default())
     };
     let mut file = File::open(&path).map_err(Error::io(&path, "open"))?;
     let metadata = file.metadata().map_err(Error::io(&path, "read"))?;
@@ -96,7 +96,9 @@ pub fn read(path: &Path) -> Result<PublishedTensors, Error> {
     };
     let tensors = tensors.map_err(|reason| Error::file(&path, reason))?;
     let sha256 = sha256_of(&path).map_err(Error::io(&path, "read"))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let last = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = Some(last(given)).filter(|folder| path != given && !folder.is_empty());
+    let name = folder.into_iter().chain([last(&path)]).collect::<Vec<_>>().join("/");
     Ok(PublishedTensors { files: vec![SourceFile { name, sha256 }], tensors, terms })
 }
 

@@ -74,9 +74,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// The files' names.
+    /// The repository, or the files' names.
     pub fn origin(&self) -> String {
-        names(&self.files)
+        self.repository.clone().unwrap_or_else(|| names(&self.files))
     }
 }
 

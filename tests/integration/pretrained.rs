@@ -641,6 +641,7 @@ fn a_folder_of_ast_knows_its_network_and_its_front_end() {
     let store = Store::at(folder.path().join("weights"));
     let (meta, bytes) = store.get("tiny").unwrap();
     assert_eq!((meta.num_classes, meta.source.layout), (Some(10), Some(Layout::Torch)));
+    assert_eq!(meta.source.origin(), "tiny-ast/model.safetensors");
     let golden = golden("ast");
     let expected: Vec<f32> = golden.cases.iter().flat_map(|case| case.logits.clone()).collect();
     let mut logits = Vec::new();
@@ -708,7 +709,7 @@ fn a_repository_of_the_hub_is_fetched_imported_and_not_kept_twice() {
     assert!(data(&done).contains("licence: cc-by-4.0"), "{}", data(&done));
     let store = Store::at(folder.path().join("weights"));
     let (meta, _) = store.get("fetched").unwrap();
-    assert_eq!(meta.source.repository.as_deref(), Some("hub:acme/m5@refs/pr/1"));
+    assert_eq!(meta.source.origin(), "hub:acme/m5@refs/pr/1");
     assert_eq!(meta.source.files[0].sha256, oido::files::sha256(&repository()["model.safetensors"]));
     assert_eq!(std::fs::read(store.folder().join("fetched/NOTICE")).unwrap(), b"by us\n");
     assert_eq!(std::fs::read_dir(store.downloads()).unwrap().count(), 0);
