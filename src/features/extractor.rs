@@ -192,22 +192,16 @@ impl Pipeline {
 /// `[1 + n_fft / 2, frames]`.
 fn spectrogram(stft: &Stft, clip: &[f32], frames: usize) -> Vec<f32> {
     let mut values = vec![0.0; stft.bins() * frames];
-    let (mut scratch, mut spectrum) = (stft.scratch(), vec![0.0; stft.bins()]);
-    for frame in 0..frames {
-        stft.frame(clip, frame, &mut scratch, &mut spectrum);
+    stft.run(clip, frames, |frame, spectrum| {
         write_column(&mut values, frames, frame, spectrum.iter().copied());
-    }
+    });
     values
 }
 
 /// `[n_mels, frames]`.
 fn log_mel(stft: &Stft, mel: &MelFilterBank, log: Log, clip: &[f32], frames: usize) -> Vec<f32> {
     let mut values = vec![0.0; mel.n_mels() * frames];
-    let (mut scratch, mut spectrum) = (stft.scratch(), vec![0.0; stft.bins()]);
-    for frame in 0..frames {
-        stft.frame(clip, frame, &mut scratch, &mut spectrum);
-        write_column(&mut values, frames, frame, mel.apply(&spectrum));
-    }
+    stft.run(clip, frames, |frame, spectrum| write_column(&mut values, frames, frame, mel.apply(spectrum)));
     log.apply(&mut values);
     values
 }

@@ -4,7 +4,7 @@ use super::config::Window;
 
 /// The window's `win_length` samples in their periodic or symmetric form, computed in `f64`. Formulas as
 /// `scipy.signal.get_window(.., fftbins=periodic)`; `povey` as `torchaudio.compliance.kaldi`.
-pub(super) fn window(window: Window, win_length: usize, periodic: bool) -> Vec<f32> {
+pub(super) fn window(window: Window, win_length: usize, periodic: bool) -> Vec<f64> {
     let period = if periodic { win_length } else { win_length.saturating_sub(1) };
     let value = |i: usize| {
         let x = 2.0 * PI * i as f64 / period as f64;
@@ -16,7 +16,7 @@ pub(super) fn window(window: Window, win_length: usize, periodic: bool) -> Vec<f
             Window::Povey => (0.5 - 0.5 * x.cos()).max(0.0).powf(0.85),
         }
     };
-    (0..win_length).map(|i| value(i) as f32).collect()
+    (0..win_length).map(value).collect()
 }
 
 #[cfg(test)]

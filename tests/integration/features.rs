@@ -151,11 +151,12 @@ fn mfcc_equals_torchaudio_within_1e_2() {
 }
 
 #[test]
-fn kaldi_filter_banks_equal_torchaudio_within_1e_3() {
+fn kaldi_filter_banks_equal_torchaudio_within_1e_5() {
     let wanted = |c: &FeatureConfig| c.preset == Preset::Kaldi;
-    compare(5, wanted, |a, b, _| (a - b).abs() <= 1e-3);
+    compare(5, wanted, |a, b, _| (a - b).abs() <= 1e-5);
 }
 
+/// transformers computes in single precision, whose rounding its quietest bands tell.
 #[test]
 fn ast_features_equal_transformers_within_1e_3() {
     let wanted = |c: &FeatureConfig| c.preset == Preset::Ast;
@@ -163,9 +164,9 @@ fn ast_features_equal_transformers_within_1e_3() {
 }
 
 #[test]
-fn vggish_features_equal_the_published_definition_within_1e_4() {
+fn vggish_features_equal_the_published_definition_within_1e_5() {
     let wanted = |c: &FeatureConfig| c.preset == Preset::Vggish;
-    compare(3, wanted, |a, b, _| (a - b).abs() <= 1e-4);
+    compare(3, wanted, |a, b, _| (a - b).abs() <= 1e-5);
 }
 
 // Spectrograms: relative to each bin, down to 60 dB below the largest; single precision knows no more of quieter bins.
