@@ -80,10 +80,11 @@ pub(super) fn without_path(error: archive::Error) -> String {
 /// A `.h5` file → its tensors; `config` is the description of the model that came with it, or null.
 pub(super) fn read_h5(path: &Path, config: &Value) -> Result<Tensors, String> {
     contained(|| {
+        let len = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
         let file = File::open(path).map_err(|e| e.to_string())?;
         let mut walk = Walk::default();
         walk.group(&file.root(), &mut Vec::new(), 0)?;
-        walk.tensors(config)
+        walk.tensors(len, config)
     })
     .unwrap_or_else(|| Err("damaged: its reader gave up".to_owned()))
 }
@@ -131,8 +132,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Reads what are weights and names them.
-    fn tensors(mut self, config: &Value) -> Result<Tensors, String> {
+    /// Reads what are weights, in a file of `len` bytes, and names them.
+    fn tensors(mut self, len: u64, config: &Value) -> Result<Tensors, String> {
         let newer = |path: &[String]| path.first().is_some_and(|first| LAYERS.contains(&first.as_str()));
         let is_newer = self.found.iter().any(|(path, _)| newer(path));
         let mut described = BTreeMap::new();
@@ -155,7 +156,7 @@ impl Walk {
             named.extend(parts.map(|parts| (parts, dataset)));
         }
         let numbers = numbers(named.iter().flat_map(|(parts, _)| parts.iter().map(String::as_str)));
-        let mut collector = Collector::default();
+        let mut collector = Collector::new(len);
         for (parts, dataset) in &named {
             let last = parts.len() - 1;
             let renamed = |(i, part): (usize, &String)| match numbers.get(part.as_str()) {

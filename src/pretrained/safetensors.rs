@@ -7,7 +7,7 @@ use crate::text::printable;
 /// A safetensors file → its tensors.
 pub(super) fn read(bytes: &[u8]) -> Result<Tensors, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| format!("not a valid safetensors file: {e}"))?;
-    let mut collector = Collector::default();
+    let mut collector = Collector::new(bytes.len() as u64);
     for (name, view) in file.tensors() {
         let kind = match view.dtype() {
             Dtype::F64 => Kind::F64,

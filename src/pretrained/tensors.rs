@@ -6,6 +6,8 @@ use crate::text::printable;
 
 /// Most numbers taken from one file: 1 GiB of weights, the largest network there is.
 pub(super) const MAX_ELEMENTS: usize = 1 << 28;
+/// Most numbers for each byte of a file. Compressed zeros have hundreds; a shape that only claims to be large, far more.
+const MAX_DENSITY: u64 = 256;
 /// Most tensors of one file.
 const MAX_TENSORS: usize = 100_000;
 
@@ -23,20 +25,31 @@ pub type Tensors = BTreeMap<String, Tensor>;
 
 /// Takes in tensors one by one. Space is asked for before values are read, so that a shape which only claims to be
 /// large costs nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Collector {
     tensors: Tensors,
     elements: usize,
+    /// Most numbers altogether.
+    most: usize,
 }
 
 impl Collector {
+    /// For a file of so many bytes.
+    pub(super) fn new(file: u64) -> Self {
+        let most = usize::try_from(file.saturating_mul(MAX_DENSITY)).unwrap_or(usize::MAX);
+        Self { tensors: Tensors::new(), elements: 0, most: most.min(MAX_ELEMENTS) }
+    }
+
     /// How many numbers `shape` has, if there is room for them.
     pub(super) fn reserve(&mut self, name: &str, shape: &[usize]) -> Result<usize, String> {
         let name = printable(name);
         let count = shape.iter().try_fold(1_usize, |product, extent| product.checked_mul(*extent));
         let total = count.and_then(|count| self.elements.checked_add(count));
-        let (Some(count), Some(total)) = (count, total.filter(|total| *total <= MAX_ELEMENTS)) else {
-            return Err(format!("{name} of shape {shape:?} goes beyond the limit of {MAX_ELEMENTS} numbers"));
+        let (Some(count), Some(total)) = (count, total.filter(|total| *total <= self.most)) else {
+            let most = self.most;
+            return Err(format!(
+                "{name} of shape {shape:?} goes beyond the limit of {most} numbers for this file"
+            ));
         };
         if self.tensors.len() == MAX_TENSORS {
             return Err(format!("more than {MAX_TENSORS} tensors"));
@@ -123,11 +136,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_weights_is_refused_by_name() {
-        let error = |shape: &[usize]| Collector::default().reserve("w", shape).unwrap_err();
+        let error = |shape: &[usize]| Collector::new(u64::MAX).reserve("w", shape).unwrap_err();
         for shape in [&[usize::MAX, 2][..], &[MAX_ELEMENTS, 2], &[1 << 20, 1 << 20, 1 << 20, 1 << 20]] {
             assert!(error(shape).starts_with("w of shape ["), "{}", error(shape));
         }
-        let mut collector = Collector::default();
+        assert!(Collector::new(100).reserve("w", &[25_601]).is_err(), "a small file");
+        assert_eq!(Collector::new(100).reserve("w", &[25_600]), Ok(25_600));
+        let mut collector = Collector::new(u64::MAX);
         collector.reserve("half", &[MAX_ELEMENTS / 2 + 1]).unwrap();
         assert!(collector.reserve("other half", &[MAX_ELEMENTS / 2 + 1]).is_err(), "the sum is limited");
 
@@ -137,6 +152,6 @@ mod tests {
         assert!(add("b", vec![1.0, f32::NAN]).unwrap_err().contains("b holds NaN"));
         assert!(add("c", vec![f32::INFINITY, 0.0]).unwrap_err().contains("c holds inf"));
         assert!(add("d", vec![1.0]).unwrap_err().contains("has 1 values"));
-        assert!(Collector::default().finish().is_err());
+        assert!(Collector::new(u64::MAX).finish().is_err());
     }
 }

@@ -47,7 +47,8 @@ fn zipped(path: &Path) -> Result<Tensors, String> {
         return Err(format!("data.pkl has more than {MAX_PICKLE} bytes"));
     }
     let (values, _) = Values::read(&std::fs::read(&pickle).map_err(failed)?)?;
-    collect(&values, |storage| {
+    let len = std::fs::metadata(path).map_err(failed)?.len();
+    collect(len, &values, |storage| {
         // A key is a number, and never a path.
         if !storage.key.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err("its storage has no plain name".to_owned());
@@ -99,7 +100,7 @@ fn streamed(path: &Path) -> Result<Tensors, String> {
         places.insert(key, content);
         at += 8 + content.len();
     }
-    collect(&values, |storage| {
+    collect(bytes.len() as u64, &values, |storage| {
         places
             .get(&*storage.key)
             .map(|content| content.to_vec())
@@ -107,12 +108,13 @@ fn streamed(path: &Path) -> Result<Tensors, String> {
     })
 }
 
-/// Reads every tensor; `content` gives the bytes of a storage.
+/// Reads every tensor of a file of `len` bytes; `content` gives those of a storage.
 fn collect(
+    len: u64,
     values: &Values,
     content: impl Fn(&Storage) -> Result<Vec<u8>, String>,
 ) -> Result<Tensors, String> {
-    let mut collector = Collector::default();
+    let mut collector = Collector::new(len);
     let mut read = 0;
     // Tensors that share a storage follow each other: it is read once.
     let mut last: Option<(Storage, Vec<f32>)> = None;
