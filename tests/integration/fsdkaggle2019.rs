@@ -230,7 +230,7 @@ fn a_recipe_says_how_the_study_divided_its_clips() {
         "stratified, 60/40 % asked for of subset curated, all else trains, test as in the manifest; 80 classes, 94 train, 71 valid, 20 test",
     );
     // What the clips allowed, and which clips are not there, stands beside it.
-    says("", "of the 145 clips that are divided 60/40 % were asked for, and 51/49 % (74/71) came out");
+    says("", "of the 145 clips that are divided, 60/40 % were asked for, and 51/49 % (74/71) came out");
     says(
         "",
         "6 clips that the data set's authors declare unusable are left out: FSDKaggle2019.audio_train_curated/1d44b0bd.wav",

@@ -97,15 +97,19 @@ fn describe(path: &Path, found: &Inspection) -> String {
             durations(seconds),
             seconds.total / 3600.0
         ));
+        lines.push(format!("sample rates  {}", counts(&found.sample_rates, " Hz")));
+        lines.push(format!("channels      {}", counts(&found.channels, "")));
+        lines.push(format!("codecs        {}", counts(&found.codecs, "")));
     }
-    lines.push(format!("sample rates  {}", counts(&found.sample_rates, " Hz")));
-    lines.push(format!("channels      {}", counts(&found.channels, "")));
-    lines.push(format!("codecs        {}", counts(&found.codecs, "")));
-    if found.overlaps_within_recordings > 0 {
-        lines.push(format!(
-            "overlaps      {} pairs of clips of one recording",
-            found.overlaps_within_recordings
-        ));
+    if !found.speakers.is_empty() {
+        let sexes =
+            found.speakers.iter().map(|row| format!("{} {}: {}", row.speakers, row.sexes, row.clips.clips));
+        lines.push(format!("speakers      {}", sexes.collect::<Vec<_>>().join(", ")));
+    }
+    match found.overlaps_within_recordings {
+        0 => {}
+        1 => lines.push("overlaps      1 pair of clips of one recording".to_owned()),
+        pairs => lines.push(format!("overlaps      {pairs} pairs of clips of one recording")),
     }
     let findings = findings(found);
     lines.push(String::new());
@@ -157,7 +161,7 @@ fn findings(found: &Inspection) -> Vec<String> {
     if found.leaking {
         let places = if found.parts.is_empty() { "fold" } else { "part" };
         lines.push(format!(
-            "LEAKING SPLIT: recordings or copies stand in more than one {places}, so figures would be too good"
+            "LEAKING SPLIT: recordings or copies stand in more than one {places}, so its figures cannot be trusted"
         ));
     }
     for Finding { title, items, .. } in found.findings() {

@@ -11,6 +11,8 @@ use crate::dataset::Entry;
 pub struct Duplicates {
     /// The clips, sorted.
     pub paths: Vec<PathBuf>,
+    /// Where each begins in its file, in seconds, as the manifest says.
+    pub starts: Vec<Option<f64>>,
     /// Whether they are labelled differently.
     pub labels_differ: bool,
     /// Whether they stand in several parts.
@@ -35,11 +37,13 @@ pub(super) fn same_content(contents: &[Option<[u8; 32]>]) -> Vec<Vec<usize>> {
 }
 
 pub(super) fn duplicates(entries: &[Entry], places: &Places, clips: &[usize]) -> Duplicates {
-    let mut paths: Vec<PathBuf> = clips.iter().map(|&clip| entries[clip].path.clone()).collect();
-    paths.sort();
+    let mut sorted: Vec<&Entry> = clips.iter().map(|&clip| &entries[clip]).collect();
+    let start = |entry: &Entry| entry.start.unwrap_or(0.0);
+    sorted.sort_by(|a, b| a.path.cmp(&b.path).then(start(a).total_cmp(&start(b))));
     let labels = clips.iter().map(|&clip| entries[clip].labels.iter().collect::<BTreeSet<_>>());
     Duplicates {
-        paths,
+        paths: sorted.iter().map(|entry| entry.path.clone()).collect(),
+        starts: sorted.iter().map(|entry| entry.start).collect(),
         labels_differ: labels.collect::<BTreeSet<_>>().len() > 1,
         across_parts: places.across_parts(clips),
         across_folds: places.across_folds(clips),

@@ -51,9 +51,22 @@ impl Examiner {
     }
 }
 
-/// The samples at the rate at which sounds are compared; nothing for a rate that cannot be converted.
-pub(super) fn at_rate(wave: Waveform) -> Option<Vec<f32>> {
+/// The samples at the rate at which sounds are compared, without their constant part; nothing for a rate that cannot be
+/// converted.
+pub(super) fn at_rate(mut wave: Waveform) -> Option<Vec<f32>> {
+    block_constant(&mut wave);
     resample(wave, RATE).ok().map(|wave| wave.samples)
+}
+
+/// Takes out what stays the same for longer than about 25 ms (a one-pole high-pass at 6 Hz). Two clips with a constant
+/// offset would share the step at their end, which the converter sees there.
+fn block_constant(wave: &mut Waveform) {
+    let kept = 1.0 - 40.0 / wave.sample_rate as f32;
+    let (mut before, mut out) = (wave.samples.first().copied().unwrap_or(0.0), 0.0_f32);
+    for sample in &mut wave.samples {
+        out = *sample - before + kept * out;
+        before = std::mem::replace(sample, out);
+    }
 }
 
 /// sha256 of the samples and their rate, so that a wav and its flac copy are the same.

@@ -2,6 +2,7 @@
 
 use super::{Clue, Crossing, Duplicates, Inspection, NearDuplicate, Shortcut, Trap, TrapSummary};
 use crate::dataset::BadClip;
+use std::path::Path;
 
 /// One kind of thing that is wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +33,7 @@ impl Inspection {
             "recordings in more than one part",
         );
         add(
-            !parts && self.groups_across_folds.iter().any(|crossing| crossing.same_label),
+            !parts,
             self.groups_across_folds.iter().map(crossing).collect(),
             "recording in more than one fold",
             "recordings in more than one fold",
@@ -74,26 +75,38 @@ impl Inspection {
 
 fn crossing(crossing: &Crossing) -> String {
     let Crossing { group, places, clips, same_label } = crossing;
-    let labels = if *same_label { "of one label" } else { "of another label in each" };
+    let labels = if *same_label { "of one label" } else { "of another label in each, which misleads" };
     format!("{group}: {clips} clips in {}, {labels}", places.join(" and "))
 }
 
 fn near_duplicate(pair: &NearDuplicate) -> String {
     let [a, b] = &pair.paths;
+    let place = match pair.offset {
+        offset if offset.abs() < 0.005 => "at the same place".to_owned(),
+        offset if offset < 0.0 => format!("{:.2} s earlier in the second", -offset),
+        offset => format!("{offset:.2} s later in the second"),
+    };
     format!(
-        "{} and {}: {:.2} s, {:.2} s {} in the second (correlation {:.2}{})",
-        a.display(),
-        b.display(),
+        "{} and {}: {:.2} s, {place} (correlation {:.2}{})",
+        clip(a, pair.starts[0]),
+        clip(b, pair.starts[1]),
         pair.seconds,
-        pair.offset.abs(),
-        if pair.offset < 0.0 { "earlier" } else { "later" },
         pair.correlation,
         traits(pair.labels_differ, pair.across_parts, pair.across_folds),
     )
 }
 
+/// The file, and where in it the clip begins when the manifest says so.
+fn clip(path: &Path, start: Option<f64>) -> String {
+    match start {
+        None => path.display().to_string(),
+        Some(start) => format!("{} from {start} s", path.display()),
+    }
+}
+
 fn duplicates(same: &Duplicates) -> String {
-    let paths: Vec<String> = same.paths.iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<String> =
+        same.paths.iter().zip(&same.starts).map(|(path, start)| clip(path, *start)).collect();
     let traits = traits(same.labels_differ, same.across_parts, same.across_folds);
     format!("{} ({} clips{traits})", paths.join(", "), paths.len())
 }
@@ -129,7 +142,7 @@ fn trap(summary: &TrapSummary) -> Finding {
             Trap::Repeated => format!("anew after {value:.2} s"),
             Trap::BandLimited => format!("nothing above {value:.0} Hz"),
         };
-        format!("{}: {how}", clip.path.display())
+        format!("{}: {how}", self::clip(&clip.path, clip.start))
     });
     let count = summary.clips.len();
     Finding {

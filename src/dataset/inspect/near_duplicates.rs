@@ -18,6 +18,8 @@ use crate::dataset::Manifest;
 pub struct NearDuplicate {
     /// The two clips, in the order of the manifest.
     pub paths: [PathBuf; 2],
+    /// Where each begins in its file, in seconds, as the manifest says.
+    pub starts: [Option<f64>; 2],
     /// Seconds by which the sound stands later in the second clip than in the first.
     pub offset: f64,
     /// Seconds that both have of it.
@@ -82,6 +84,7 @@ pub(super) fn near_duplicates(
         let (a, b) = (clips[pair.a], clips[pair.b]);
         NearDuplicate {
             paths: [entries[a].path.clone(), entries[b].path.clone()],
+            starts: [entries[a].start, entries[b].start],
             offset: overlap.offset,
             seconds: overlap.seconds,
             correlation: overlap.correlation,

@@ -44,6 +44,8 @@ pub struct TrapSummary {
 pub struct TrappedClip {
     /// The file as the manifest names it.
     pub path: PathBuf,
+    /// Where in it the clip begins, in seconds, as the manifest says.
+    pub start: Option<f64>,
     /// How much; see [`Trap`].
     pub value: f64,
 }
@@ -82,7 +84,8 @@ pub(super) fn traps(manifest: &Manifest, facts: &[Option<&Facts>]) -> Vec<TrapSu
     let summary = |trap: Trap| {
         let values: Vec<Option<f64>> = facts.iter().map(|facts| trap.value((*facts)?)).collect();
         let clip = |(i, value): (usize, &Option<f64>)| {
-            Some(TrappedClip { path: manifest.entries[i].path.clone(), value: (*value)? })
+            let entry = &manifest.entries[i];
+            Some(TrappedClip { path: entry.path.clone(), start: entry.start, value: (*value)? })
         };
         TrapSummary {
             trap,
@@ -135,7 +138,7 @@ mod tests {
         let manifest = Manifest::new("", entries);
         let [found] = &traps(&manifest, &facts.iter().map(Some).collect::<Vec<_>>())[..] else { panic!() };
         assert_eq!((found.trap, found.clips.len()), (Trap::ZeroPadded, 12));
-        assert_eq!(found.clips[9], TrappedClip { path: "10.wav".into(), value: 0.1 });
+        assert_eq!(found.clips[9], TrappedClip { path: "10.wav".into(), start: None, value: 0.1 });
         let [typical] = &found.typical_of[..] else { panic!("{:?}", found.typical_of) };
         assert_eq!(typical.label, "dog", "one clip of a label proves nothing");
         assert!((typical.share - 0.9).abs() < 1e-9 && (typical.elsewhere - 3.0 / 21.0).abs() < 1e-9);

@@ -45,7 +45,7 @@ impl Dealer<'_> {
         let percent = |share: f64| format!("{:.0}", 100.0 * share);
         let join = |texts: Vec<String>| texts.join("/");
         Some(format!(
-            "of the {clips} clips that are divided {} % were asked for, and {} % ({}) came out, as few clips of a label \
+            "of the {clips} clips that are divided, {} % were asked for, and {} % ({}) came out, as few clips of a label \
              and whole groups cannot be divided more finely",
             join(asked.iter().map(|&share| percent(share)).collect()),
             join(got.iter().map(|&got| percent(got as f64 / clips)).collect()),

@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(
             splits.warnings,
             [
-                "of the 200 clips that are divided 70/15/15 % were asked for, and 85/8/8 % (170/15/15) came out, as few \
+                "of the 200 clips that are divided, 70/15/15 % were asked for, and 85/8/8 % (170/15/15) came out, as few \
                  clips of a label and whole groups cannot be divided more finely",
                 "no valid clip of the class class0",
                 "no test clip of the class class0"
