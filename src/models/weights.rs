@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -56,6 +56,14 @@ impl Model {
         let mut shapes = Shapes::default();
         self.visit(&mut shapes);
         shapes.found
+    }
+
+    /// The sum of the squares of all kernels that train, `[1]`: the weights of convolution, dense and recurrent layers, not
+    /// their biases, nor batch normalisation (`keras.regularizers.l2` as `kernel_regularizer`).
+    pub fn squared_kernels(&self, device: &Device) -> Tensor<1> {
+        let mut squares = Squares { is_kernel: false, sum: Tensor::zeros([1], device) };
+        self.visit(&mut squares);
+        squares.sum
     }
 
     /// The same network with these tensors, shapes and values, in place of its own; the others stay.
@@ -161,6 +169,24 @@ impl ModuleVisitor for Shapes {
     }
 }
 
+struct Squares {
+    /// Whether the traversal is at a tensor that a layer calls its weight.
+    is_kernel: bool,
+    sum: Tensor<1>,
+}
+
+impl ModuleVisitor for Squares {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.is_kernel = name == "weight";
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.is_kernel && D > 1 && param.is_require_grad() {
+            self.sum = self.sum.clone() + param.val().square().sum();
+        }
+    }
+}
+
 #[derive(Default)]
 struct Load {
     path: Path,
@@ -196,5 +222,81 @@ impl ModuleMapper for Load {
             }
         }
         param
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Gradients;
+
+    use super::*;
+    use crate::features::FeatureShape;
+    use crate::models::{BackboneConfig, CnnConfig, ModelConfig, device};
+    use crate::seed::Seed;
+
+    /// Compares each tensor's gradient with twice the tensor.
+    struct Twice<'a> {
+        gradients: &'a Gradients,
+        path: Path,
+        with: Vec<String>,
+    }
+
+    impl ModuleVisitor for Twice<'_> {
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.path.enter(name, container_type);
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.exit();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = param.val().grad(self.gradients) {
+                let twice = param.val().inner() * 2.0;
+                let off = (gradient - twice).abs().max().into_data().iter::<f32>().next().unwrap();
+                assert!(off < 1e-6, "{}: {off}", self.path.name());
+                self.with.push(self.path.name());
+            }
+        }
+    }
+
+    /// The tensors that the sum of squares pulls to zero.
+    fn pulled(model: &Model, device: &Device) -> Vec<String> {
+        let sum = model.squared_kernels(device);
+        let value = sum.clone().into_data().iter::<f64>().next().unwrap();
+        let gradients = sum.backward();
+        let mut twice = Twice { gradients: &gradients, path: Path::default(), with: Vec::new() };
+        model.visit(&mut twice);
+        let mut tensors = Collect::default();
+        model.valid().visit(&mut tensors);
+        let squares = |name: &String| tensors.found[name].iter::<f64>().map(|x| x * x).sum::<f64>();
+        let expected: f64 = twice.with.iter().map(squares).sum();
+        assert!((value - expected).abs() < 1e-4 * expected, "{value} {expected}");
+        twice.with
+    }
+
+    #[test]
+    fn squared_kernels_pull_kernels_and_nothing_else() {
+        let device = device("cpu").unwrap().autodiff();
+        let shape = FeatureShape { bins: 32, frames: 32 };
+        let config = ModelConfig::Cnn(CnnConfig { dense: 8, ..CnnConfig::default() });
+        let model = config.init(shape, 3, Seed(1), &device).unwrap();
+        let mut kernels: Vec<String> =
+            model.shapes().into_iter().filter(|(_, shape)| shape.len() > 1).map(|(name, _)| name).collect();
+        assert!(kernels.len() >= 6 && kernels.iter().all(|name| name.ends_with(".weight")), "{kernels:?}");
+        let mut found = pulled(&model, &device);
+        kernels.sort();
+        found.sort();
+        assert_eq!(found, kernels);
+    }
+
+    #[test]
+    fn frozen_kernels_are_not_pulled() {
+        let device = device("cpu").unwrap().autodiff();
+        let shape = FeatureShape { bins: 32, frames: 32 };
+        let config = ModelConfig::MobileNetV2(BackboneConfig { width: 0.25, ..BackboneConfig::default() });
+        let frozen = config.frozen_stages(&["backbone".to_owned()], &[]).unwrap();
+        let model = config.init(shape, 3, Seed(1), &device).unwrap().freeze(&frozen);
+        assert_eq!(pulled(&model, &device), ["head.hidden.0.weight", "head.output.weight"]);
     }
 }

@@ -102,7 +102,11 @@ impl Fit<'_> {
             if !value.is_finite() {
                 return Err(self.not_finite(value, state));
             }
-            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            let minimised = match self.config.l2 {
+                l2 if l2 > 0.0 => loss + model.squared_kernels(&device) * l2,
+                _ => loss,
+            };
+            let gradients = GradientsParams::from_grads(minimised.backward(), &model);
             model = optimizer.step(self.config.learning_rate, model, gradients);
 
             state.step += 1;

@@ -71,6 +71,12 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("librispeech-mix/spec-4block", include_str!("../../recipes/librispeech-mix/spec-4block.toml")),
 ];
 
+/// Settings that came later are only written out where they are used: recipes of earlier runs stay as they were.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &f64) -> bool {
+    *number <= 0.0
+}
+
 fn default_seed() -> u64 {
     42
 }
@@ -118,6 +124,10 @@ pub struct TrainingConfig {
     pub optimizer: Optimizer,
     /// Learning rate. Default 0.001.
     pub learning_rate: f64,
+    /// Keras' `l2` on the kernels of all convolution, dense and recurrent layers that train: times the sum of their squares
+    /// is added to what is minimised, not to the losses that are reported. Default 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub l2: f64,
     /// What the best epoch is chosen by, on the validation clips. Default accuracy.
     pub monitor: Monitor,
     /// What training starts from instead of random weights: a name in the store (`oido import`), a run directory or a
@@ -142,6 +152,7 @@ impl Default for TrainingConfig {
             batch_size: 32,
             optimizer: Optimizer::Adam,
             learning_rate: 1e-3,
+            l2: 0.0,
             monitor: Monitor::Accuracy,
             weights: None,
             patience: 10,
@@ -263,6 +274,9 @@ impl TrainingConfig {
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return refuse("learning_rate", format!("{} must be above 0", self.learning_rate));
         }
+        if !(self.l2.is_finite() && self.l2 >= 0.0) {
+            return refuse("l2", format!("{} must be 0 or above", self.l2));
+        }
         if self.weights.as_ref().is_some_and(String::is_empty) {
             return refuse("weights", "an empty name; leave the key out to start from random weights".into());
         }
@@ -333,6 +347,7 @@ mod tests {
             ("training.epochs=0", "training.epochs"),
             ("training.batch_size=0", "training.batch_size"),
             ("training.learning_rate=-1.0", "training.learning_rate"),
+            ("training.l2=-0.1", "training.l2"),
             ("training.epoch=3", "epoch"),
             ("training.frozen=['stem']", "training.frozen"),
             ("training.weights=\"\"", "training.weights"),

@@ -302,6 +302,30 @@ fn a_fixed_mean_and_deviation_take_the_place_of_the_training_clips() {
 }
 
 #[test]
+fn l2_keeps_the_kernels_small_and_stays_out_of_the_losses() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let output = run(&mut train(&out, &["--set", "training.l2=0.5"]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let squares = |run: &Path| {
+        let bytes = weights(run);
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let kernel = |name: &str| file.tensor(name).unwrap().data().to_vec();
+        let values = |bytes: Vec<u8>| {
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        };
+        let names = file.names().into_iter().filter(|name| name.ends_with(".weight"));
+        names.flat_map(|name| -> Vec<f32> { values(kernel(name)) }).map(|x| f64::from(x).powi(2)).sum::<f64>()
+    };
+    let (with, without) = (squares(&out), squares(reference()));
+    assert!(with < 0.8 * without, "{with} {without}");
+    // The penalty would be tens in the first epoch.
+    let loss: f64 = results(&out)[1][1].parse().unwrap();
+    assert!(results(&out)[0][1] == "train/loss" && loss < 5.0, "{loss}");
+    assert!(fs::read_to_string(out.join("recipe.toml")).unwrap().contains("l2 = 0.5"));
+}
+
+#[test]
 fn early_stopping_ends_a_run_that_no_longer_improves() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
