@@ -1,4 +1,6 @@
 //! `cnn`: four convolution blocks and a dense head on the flattened map.
+//!
+//! Initial weights are Keras' defaults: Glorot uniform, biases 0.
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};

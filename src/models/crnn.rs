@@ -1,4 +1,6 @@
 //! `crnn`: convolution blocks, then a recurrent layer over what is left of time.
+//!
+//! Initial weights are Keras' defaults: Glorot uniform, recurrent ones orthogonal, biases 0, of the forget gates 1.
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};

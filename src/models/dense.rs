@@ -1,4 +1,6 @@
 //! `dense`: the baseline that hears only how loud a spectrogram is on average.
+//!
+//! Initial weights are Keras' defaults: Glorot uniform, biases 0.
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};

@@ -1,4 +1,6 @@
 //! `esc-cnn`: the environmental-sounds study's own network, with or without attention.
+//!
+//! Initial weights are Keras' defaults: Glorot uniform, biases 0.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;

@@ -1,4 +1,6 @@
 //! `lstm`: two recurrent layers over the frames of a spectrogram.
+//!
+//! Initial weights are Keras' defaults: Glorot uniform, recurrent ones orthogonal, biases 0, of the forget gates 1.
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};

@@ -1,4 +1,6 @@
 //! `m34-res`: a residual network on the wave itself, 34 layers deep (Dai et al. 2016).
+//!
+//! Initial weights are PyTorch's defaults: uniform within `1 / sqrt(fan_in)`, biases too.
 
 use burn::module::Module;
 use burn::nn::conv::Conv1d;

@@ -1,4 +1,6 @@
 //! `simple`: the small tagger of the Freesound study.
+//!
+//! Initial weights are Keras' defaults: Glorot uniform, biases 0.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;

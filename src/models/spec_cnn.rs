@@ -1,5 +1,7 @@
 //! `spec-1block`, `spec-2block`, `spec-4block`: small convolutional networks on a spectrogram, of the
 //! speaker-counting study.
+//!
+//! Initial weights are PyTorch's defaults: uniform within `1 / sqrt(fan_in)`, biases too.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;

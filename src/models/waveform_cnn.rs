@@ -3,6 +3,8 @@
 //! Dai et al. 2016, "Very deep convolutional neural networks for raw waveforms", with the widths and the stride of
 //! the speaker-counting study as defaults; `channels = 256` (m3), 128 (m5), 64 (m11, m18) and `stride = 4` are the
 //! paper's.
+//!
+//! Initial weights are PyTorch's defaults: uniform within `1 / sqrt(fan_in)`, biases too.
 
 use burn::module::Module;
 use burn::nn::conv::Conv1d;

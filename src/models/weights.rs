@@ -58,8 +58,8 @@ impl Model {
         shapes.found
     }
 
-    /// The sum of the squares of all kernels that train, `[1]`: the weights of convolution, dense and recurrent layers, not
-    /// their biases, nor batch normalisation (`keras.regularizers.l2` as `kernel_regularizer`).
+    /// The sum of the squares of all kernels that train, `[1]`: the weights of convolution and dense layers, not their
+    /// biases, nor recurrent layers and batch normalisation (`keras.regularizers.l2` as `kernel_regularizer`).
     pub fn squared_kernels(&self, device: &Device) -> Tensor<1> {
         let mut squares = Squares { is_kernel: false, sum: Tensor::zeros([1], device) };
         self.visit(&mut squares);

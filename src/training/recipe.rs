@@ -124,8 +124,8 @@ pub struct TrainingConfig {
     pub optimizer: Optimizer,
     /// Learning rate. Default 0.001.
     pub learning_rate: f64,
-    /// Keras' `l2` on the kernels of all convolution, dense and recurrent layers that train: times the sum of their squares
-    /// is added to what is minimised, not to the losses that are reported. Default 0.
+    /// Keras' `l2` on the kernels of all convolution and dense layers that train: times the sum of their squares is added
+    /// to what is minimised, not to the losses that are reported. Default 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub l2: f64,
     /// What the best epoch is chosen by, on the validation clips. Default accuracy.

@@ -143,6 +143,47 @@ fn parameter_counts_are_those_of_the_studies() {
     }
 }
 
+/// Sizes that Dai et al. 2016 print in Table 1, in millions, for 4 s at 8 kHz and 10 classes.
+#[test]
+fn the_papers_widths_and_stride_give_the_papers_sizes() {
+    let input = FeatureShape { bins: 1, frames: 32_000 };
+    for (name, channels, millions) in
+        [("m3", 256, 0.2), ("m5", 128, 0.5), ("m11", 64, 1.8), ("m18", 64, 3.7), ("m34-res", 48, 4.0)]
+    {
+        let options = json!({"name": name, "channels": channels, "stride": 4});
+        let config: ModelConfig = serde_json::from_value(options).unwrap();
+        let count = config.count(input, 10);
+        assert!((count.trainable as f64 / 1e6 - millions).abs() < 0.07, "{name}: {}", count.trainable);
+        if name == "m5" {
+            let built = config.init(input, 10, Seed(1), &Device::flex()).unwrap();
+            assert_eq!(built.count_parameters().trainable, count.trainable);
+            let logits = built.forward(Tensor::zeros([1, 1, 32_000], &Device::flex()));
+            assert_eq!(logits.dims(), [1, 10]);
+        }
+    }
+}
+
+#[test]
+fn options_of_the_studies_own_networks_change_what_is_built() {
+    let input = FeatureShape { bins: 32, frames: 40 };
+    let built = |options: serde_json::Value| -> usize {
+        let config: ModelConfig = serde_json::from_value(options).unwrap();
+        let built = config.init(input, 5, Seed(1), &Device::flex()).unwrap();
+        assert_eq!(built.forward(Tensor::zeros([2, 32, 40], &Device::flex())).dims(), [2, 5]);
+        assert_eq!(built.count_parameters().total, config.parameters(input, 5));
+        config.parameters(input, 5)
+    };
+    let esc = built(json!({"name": "esc-cnn"}));
+    assert_eq!(built(json!({"name": "esc-cnn", "first_kernel": 7})), esc + 32 * (49 - 9));
+    // Flattened, the first dense layer sees 4 x 5 places of 128 channels; the attention's 128 weights and bias are gone.
+    let flat = built(json!({"name": "esc-cnn", "attention": false}));
+    assert_eq!(flat, esc - 129 + (4 * 5 - 1) * 128 * 256);
+    let fewer = built(json!({"name": "esc-cnn", "dense": [64, 32]}));
+    assert_eq!(esc - fewer, (129 * 256 + 257 * 128 + 129 * 5) - (129 * 64 + 65 * 32 + 33 * 5));
+    let simple = built(json!({"name": "simple"}));
+    assert!(built(json!({"name": "simple", "kernel": 7})) > simple);
+}
+
 #[test]
 fn three_equal_channels_cost_a_network_two_more_first_kernels() {
     let input = FeatureShape { bins: 80, frames: 92 };
