@@ -2,6 +2,7 @@ use burn::tensor::Device;
 use rand_chacha::ChaCha8Rng;
 
 use super::Model;
+use super::blocks::vision::Variant;
 use super::blocks::{BatchNormOptions, Count};
 use super::published::{Layout, Published};
 use crate::config::ConfigError;
@@ -37,6 +38,12 @@ pub trait Architecture {
     /// The place in this network of the tensor `name` of a published file; `None` when it is not part of it, and
     /// always for networks nobody published weights of.
     fn published(&self, _layout: Layout, _name: &str) -> Option<Published> {
+        None
+    }
+
+    /// The variant of this network that a published file with a tensor of this name is of; `None` where the name does not
+    /// tell, and for networks without variants.
+    fn variant_of(&self, _layout: Layout, _name: &str) -> Option<Variant> {
         None
     }
 

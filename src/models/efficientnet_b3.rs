@@ -226,6 +226,11 @@ impl Architecture for Design<'_> {
         }
     }
 
+    /// timm has both variants, `efficientnet_b3` and Keras' as `tf_efficientnet_b3`, with the same names.
+    fn variant_of(&self, layout: Layout, name: &str) -> Option<Variant> {
+        (layout == Layout::Keras || name.starts_with("features.")).then_some(Variant::of(layout))
+    }
+
     /// The published classifier, when the head is another; what Keras brings pixels to a mean of 0 with.
     fn unused(&self, layout: Layout, name: &str) -> bool {
         match layout {

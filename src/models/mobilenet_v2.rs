@@ -209,6 +209,10 @@ impl Architecture for Design<'_> {
         }
     }
 
+    fn variant_of(&self, layout: Layout, _: &str) -> Option<Variant> {
+        Some(Variant::of(layout))
+    }
+
     /// The published classifier, when the head is another.
     fn unused(&self, layout: Layout, name: &str) -> bool {
         match layout {

@@ -40,6 +40,7 @@ pub use architecture::{Architecture, Options, Stage};
 pub use ast::{Ast, AstConfig};
 pub use backbone::BackboneConfig;
 pub use blocks::Count;
+pub use blocks::vision::Variant;
 pub use cnn::{Cnn, CnnConfig};
 pub use conformer::{Conformer, ConformerConfig};
 pub use crnn::{Crnn, CrnnConfig};
@@ -311,6 +312,34 @@ impl ModelConfig {
     /// The place in this network of a tensor of a published file; `None` when it is not part of it.
     pub fn published(&self, layout: Layout, name: &str) -> Option<Published> {
         self.architecture().published(layout, name)
+    }
+
+    /// The variant of this network that a published file with a tensor of this name is of, where the name tells.
+    pub fn variant_of(&self, layout: Layout, name: &str) -> Option<Variant> {
+        self.architecture().variant_of(layout, name)
+    }
+
+    /// Whose network it is, of those that are not the same in all libraries.
+    pub fn variant(&self) -> Option<Variant> {
+        match self {
+            Self::ResNet50(config)
+            | Self::EfficientNetB3(config)
+            | Self::InceptionV3(config)
+            | Self::MobileNetV2(config) => Some(config.variant),
+            _ => None,
+        }
+    }
+
+    /// The same network as `variant` has it; networks without variants stay as they are.
+    pub fn with_variant(mut self, variant: Variant) -> Self {
+        match &mut self {
+            Self::ResNet50(config)
+            | Self::EfficientNetB3(config)
+            | Self::InceptionV3(config)
+            | Self::MobileNetV2(config) => config.variant = variant,
+            _ => {}
+        }
+        self
     }
 
     /// Whether the network does without the tensor that a published file calls `name`.

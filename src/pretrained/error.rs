@@ -52,6 +52,14 @@ pub enum Error {
         /// The recipe's network, as arguments after `--model`.
         model: String,
     },
+    /// A path that leads nowhere.
+    #[error(
+        "{}: there is no such run or file; train that run first, with `oido train RECIPE --out {}`", path.display(), path.display()
+    )]
+    NoRun {
+        /// As the recipe has it.
+        path: PathBuf,
+    },
     /// The options of the network are impossible.
     #[error(transparent)]
     Config(#[from] ConfigError),

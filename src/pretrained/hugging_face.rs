@@ -1,13 +1,13 @@
 //! What a folder of Hugging Face says of its network and front end, beside the weights: `config.json` and
 //! `preprocessor_config.json` of the Audio Spectrogram Transformer.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::Error;
+use crate::files;
 use crate::models::ModelConfig;
 
 /// Most bytes of a description.
@@ -89,7 +89,7 @@ fn front_end(config: &Map<String, Value>) -> Vec<String> {
 
 /// A JSON object; nothing when there is no such file, or no folder for one.
 fn read(path: &Path) -> Result<Option<Map<String, Value>>, Error> {
-    let file = match File::open(path) {
+    let file = match files::open(path) {
         Ok(file) => file,
         Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
             return Ok(None);

@@ -31,4 +31,4 @@ pub use starting::{Started, Starting};
 pub use store::{Draft, Meta, Source, Store};
 pub use tensors::{Tensor, Tensors};
 pub use terms::Terms;
-pub use translate::{LeaveOut, Outline, Translated, translate};
+pub use translate::{LeaveOut, Outline, Translated, translate, variant_of};

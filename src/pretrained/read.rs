@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -6,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Error, Tensors, Terms, keras, safetensors, torch};
-use crate::files::sha256_of;
+use crate::files::{self, sha256_of};
 use crate::text::printable;
 
 /// Largest file: the largest network in double precision, or with the two moments of an optimiser.
@@ -75,11 +74,8 @@ pub fn read(given: &Path) -> Result<PublishedTensors, Error> {
     } else {
         (given.to_owned(), Terms::default())
     };
-    let mut file = File::open(&path).map_err(Error::io(&path, "open"))?;
+    let mut file = files::open(&path).map_err(Error::io(&path, "open"))?;
     let metadata = file.metadata().map_err(Error::io(&path, "read"))?;
-    if !metadata.is_file() {
-        return Err(Error::file(&path, "neither a file nor a folder"));
-    }
     if metadata.len() > MAX_FILE {
         return Err(Error::file(&path, format!("{} bytes, the limit is {MAX_FILE}", metadata.len())));
     }

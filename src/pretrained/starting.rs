@@ -1,5 +1,6 @@
 //! `[training] weights`: what a run starts from.
 
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use super::tensors::{Tensor, Tensors};
 use super::translate::{Outline, list};
 use super::{Error, safetensors};
 use crate::features::FeatureShape;
-use crate::files::sha256;
+use crate::files::{self, sha256};
 use crate::models::{Model, ModelConfig};
 
 /// Weights to start from.
@@ -58,11 +59,15 @@ impl Starting {
     ///
     /// # Errors
     ///
-    /// [`Error::Absent`] tells which command gets them; there is no other way to begin.
+    /// [`Error::Absent`] and [`Error::NoRun`] tell which command gets them; there is no other way to begin.
     pub fn find(weights: &str, model: &ModelConfig) -> Result<Self, Error> {
         let path = Path::new(weights);
+        // A bundle is no name in the store either: it is told what to do with it.
         if !weights.contains(['/', '\\']) && !weights.ends_with(".safetensors") && !weights.ends_with(".gz") {
             return Self::stored(weights, model, &Store::open()?);
+        }
+        if !path.exists() {
+            return Err(Error::NoRun { path: path.to_owned() });
         }
         if path.is_dir() { Self::run(weights, path) } else { Self::file(weights, path) }
     }
@@ -89,7 +94,9 @@ impl Starting {
                           other files, and bundles, into the store with `oido import`";
             return Err(Error::file(path, reason));
         }
-        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+        let mut bytes = Vec::new();
+        let read = files::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+        read.map_err(Error::io(path, "read"))?;
         Self::of(weights, None, false, &bytes, path)
     }
 

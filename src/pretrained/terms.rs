@@ -1,7 +1,7 @@
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use crate::files;
 use crate::text::printable;
 
 /// Files with terms of use that go into the store with the weights.
@@ -27,7 +27,7 @@ impl Terms {
     pub(super) fn of_folder(folder: &Path) -> Self {
         let content = |name: &str| {
             let mut content = Vec::new();
-            File::open(folder.join(name)).ok()?.take(MAX_BYTES).read_to_end(&mut content).ok()?;
+            files::open(&folder.join(name)).ok()?.take(MAX_BYTES).read_to_end(&mut content).ok()?;
             Some(content)
         };
         let card = content("README.md").map(|card| String::from_utf8_lossy(&card).into_owned());

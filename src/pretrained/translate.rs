@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Error;
 use super::tensors::{Tensor, Tensors};
 use crate::features::FeatureShape;
-use crate::models::{self, Layout, ModelConfig, Stage};
+use crate::models::{self, Layout, ModelConfig, Stage, Variant};
 use crate::seed::Seed;
 use crate::text::printable;
 
@@ -46,8 +46,8 @@ impl Outline {
         Ok(Self { shapes: two, head, head_stage })
     }
 
-    /// Whether the tensor belongs to the head, of this network or of one with another head: the last stage of the network, or, where it has no stages, the layer that
-    /// is another for another number of classes.
+    /// Whether the tensor belongs to the head, of this network or of one with another head: the last stage of the network,
+    /// or, where it has no stages, the layer that is another for another number of classes.
     pub fn is_head(&self, name: &str) -> bool {
         self.head.contains_key(name) || self.head_stage.as_ref().is_some_and(|stage| stage.contains(name))
     }
@@ -84,11 +84,26 @@ pub struct Translated {
     pub left_out: Vec<String>,
 }
 
+/// The variant of `model` that a published file is of, whatever `model` says; `None` when its names do not tell.
+///
+/// # Errors
+///
+/// One sentence when the file is of another network.
+pub fn variant_of(
+    published: &Tensors,
+    model: &ModelConfig,
+    outline: &Outline,
+) -> Result<Option<Variant>, String> {
+    let names: Vec<&str> = published.keys().map(String::as_str).collect();
+    Ok(Names::find(&names, model, outline)?.variant(&names))
+}
+
 /// Finds the place of every tensor.
 ///
 /// # Errors
 ///
-/// One sentence naming the tensors that are missing, extra, or of another shape.
+/// One sentence naming the tensors that are missing, extra, or of another shape, or the variant that the file is of: where
+/// the shapes are the same, another variant would compute something else without a word.
 pub fn translate(
     published: Tensors,
     model: &ModelConfig,
@@ -104,7 +119,21 @@ pub fn translate(
             (false, false) => left.push((name, tensor)),
         }
     }
-    let names = Names::find(&left, model, outline)?;
+    if let Some(prefix) =
+        leave_out.prefixes.iter().find(|prefix| !left_out.iter().any(|name| name.starts_with(*prefix)))
+    {
+        return Err(format!(
+            "none of its tensors begins with `{}`, which is to be left out",
+            printable(prefix)
+        ));
+    }
+    let all: Vec<&str> = left.iter().map(|(name, _)| name.as_str()).collect();
+    let names = Names::find(&all, model, outline)?;
+    if let (Some(theirs), Some(ours)) = (names.variant(&all), model.variant())
+        && theirs != ours
+    {
+        return Err(format!("by its names it is of the variant `{theirs}`, not of `{ours}`"));
+    }
     let (mut tensors, mut extra, mut problems) = (Tensors::new(), Vec::new(), Vec::new());
     for (name, tensor) in left {
         let Some((place, turned)) = names.place(&name, tensor) else {
@@ -163,25 +192,20 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     /// The layout and prefix by which most tensors are known.
-    fn find(
-        tensors: &[(String, Tensor)],
-        model: &'a ModelConfig,
-        outline: &'a Outline,
-    ) -> Result<Self, String> {
+    fn find(tensors: &[&str], model: &'a ModelConfig, outline: &'a Outline) -> Result<Self, String> {
         let layouts = [None, Some(Layout::Torch), Some(Layout::Keras)];
         let candidates = layouts.into_iter().flat_map(|layout| {
             prefixes(tensors).into_iter().map(move |prefix| Self { model, outline, layout, prefix })
         });
         let mut best = None;
         for names in candidates {
-            let known = tensors.iter().filter(|(name, _)| names.knows(name)).count();
+            let known = tensors.iter().filter(|name| names.knows(name)).count();
             if known > best.as_ref().map_or(0, |(most, _)| *most) {
                 best = Some((known, names));
             }
         }
         best.map(|(_, names)| names).ok_or_else(|| {
-            let first =
-                tensors.iter().take(3).map(|(name, _)| printable(name)).collect::<Vec<_>>().join(", ");
+            let first = tensors.iter().take(3).map(|name| printable(name)).collect::<Vec<_>>().join(", ");
             format!(
                 "none of its {} tensors ({first}, …) is one of this network, as far as is known",
                 tensors.len()
@@ -208,10 +232,20 @@ impl<'a> Names<'a> {
         let Some(layout) = self.layout else {
             return self.outline.shapes.contains_key(name).then(|| (name.to_owned(), Ok(tensor)));
         };
-        let place = self.model.published(layout, name)?;
+        // Names of both variants are known; this one may be without the tensor.
+        let place = self
+            .model
+            .published(layout, name)
+            .filter(|place| self.outline.shapes.contains_key(&place.name))?;
         let Tensor { shape, values } = tensor;
         let turned = place.axes.apply(&shape, values).map(|(shape, values)| Tensor { shape, values });
         Some((place.name, turned.ok_or(shape)))
+    }
+
+    /// The variant that these names tell.
+    fn variant(&self, names: &[&str]) -> Option<Variant> {
+        let layout = self.layout?;
+        names.iter().find_map(|name| self.model.variant_of(layout, self.short(name)))
     }
 
     fn unused(&self, name: &str) -> bool {
@@ -220,9 +254,9 @@ impl<'a> Names<'a> {
 }
 
 /// What stands before at least half of the names, nothing first.
-fn prefixes(tensors: &[(String, Tensor)]) -> Vec<String> {
+fn prefixes(tensors: &[&str]) -> Vec<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (name, _) in tensors {
+    for name in tensors {
         for (at, _) in name.match_indices(['.', '/']).take(MAX_PREFIX) {
             *counts.entry(&name[..=at]).or_default() += 1;
         }

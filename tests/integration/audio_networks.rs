@@ -71,7 +71,7 @@ fn equals_the_library(name: &str, config: &ModelConfig) {
     let golden = golden(name);
     assert_eq!(golden.cases.len(), 4, "{name}");
     let fresh = config.init(shape(golden.cases[0].shape), CLASSES, Seed(1), &Device::flex()).unwrap();
-    let model = golden.load(config, fresh);
+    let model = golden.load(config, shape(golden.cases[0].shape), fresh);
     for (index, case) in golden.cases.iter().enumerate() {
         let input = tensor(clip(index, case.shape.iter().product()), case.shape);
         let what = format!("{name}, input {index}");

@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 use oido::features::FeatureShape;
-use oido::models::{Model, ModelConfig};
+use oido::models::{Model, ModelConfig, Variant};
+use oido::pretrained::{LeaveOut, Outline, translate, variant_of};
 use oido::seed::Seed;
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -37,8 +38,9 @@ fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 fn agrees(file: &str, config: &ModelConfig) {
     let (golden, device) = (golden(file), Device::flex());
     let [bins, frames] = golden.cases[0].shape;
-    let model = config.init(FeatureShape { bins, frames }, CLASSES, Seed(1), &device).unwrap();
-    let model = golden.load(config, model);
+    let shape = FeatureShape { bins, frames };
+    let model = config.init(shape, CLASSES, Seed(1), &device).unwrap();
+    let model = golden.load(config, shape, model);
     let logits: Vec<f32> = golden.cases.iter().flat_map(|case| case.logits.clone()).collect();
     let mut answers = Vec::new();
     for (index, case) in golden.cases.iter().enumerate() {
@@ -101,6 +103,45 @@ fn efficientnet_b3_answers_as_timm() {
 #[test]
 fn efficientnet_b3_answers_as_keras() {
     agrees("efficientnet_b3_keras", &published("efficientnet-b3", "keras"));
+}
+
+/// Where the shapes are the same nothing else would tell: padding and epsilon would be those of another library.
+#[test]
+fn weights_of_the_other_variant_are_refused_and_never_a_panic() {
+    for (file, name, told) in [
+        ("resnet50_torch", "resnet50", Some(Variant::Torch)),
+        ("resnet50_keras", "resnet50", Some(Variant::Keras)),
+        ("mobilenet_v2_torch", "mobilenet-v2", Some(Variant::Torch)),
+        ("mobilenet_v2_timm", "mobilenet-v2", Some(Variant::Torch)),
+        ("mobilenet_v2_keras", "mobilenet-v2", Some(Variant::Keras)),
+        ("inception_v3_torch", "inception-v3", Some(Variant::Torch)),
+        ("inception_v3_keras", "inception-v3", Some(Variant::Keras)),
+        ("efficientnet_b3_torch", "efficientnet-b3", Some(Variant::Torch)),
+        ("efficientnet_b3_keras", "efficientnet-b3", Some(Variant::Keras)),
+        // timm has both variants under these names.
+        ("efficientnet_b3_timm", "efficientnet-b3", None),
+    ] {
+        // Names and ranks matter here; that each fits its own network is seen in its answers.
+        let mut tensors = golden(file).published(|_, _| vec![0.0]);
+        tensors.values_mut().for_each(|tensor| tensor.shape.fill(1));
+        for variant in [Variant::Torch, Variant::Keras] {
+            let config =
+                config(json!({"name": name, "width": 0.125, "head": {"kind": "gap-dense", "units": []}}))
+                    .with_variant(variant);
+            let outline = Outline::new(&config, small(name)).unwrap();
+            assert_eq!(variant_of(&tensors, &config, &outline), Ok(told), "{file} {variant}");
+            let error = translate(tensors.clone(), &config, &outline, LeaveOut::default()).unwrap_err();
+            match told.filter(|told| *told != variant) {
+                None => assert!(error.contains("has shape"), "{file}: {error}"),
+                Some(told) => {
+                    assert_eq!(
+                        error,
+                        format!("by its names it is of the variant `{told}`, not of `{variant}`")
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// Keras' numbers with the study's head of 256 units for 80 classes, 3 channels: all, and trainable with the backbone

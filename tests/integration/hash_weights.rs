@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use oido::features::FeatureShape;
 use oido::models::{Layout, Model, ModelConfig};
+use oido::pretrained::{LeaveOut, Outline, Tensor, Tensors, translate};
 use serde::Deserialize;
 
 /// What a Python library computed.
@@ -76,17 +78,24 @@ impl Golden {
         values(name, shape.iter().product(), low, high)
     }
 
-    /// The published weights translated into `model`, which is one of `config`. Every published tensor must find its
-    /// place and every tensor of the model its values.
-    pub(crate) fn load(&self, config: &ModelConfig, model: Model) -> Model {
+    /// The published tensors, with the values that `fill` gives for name and shape.
+    pub(crate) fn published(&self, fill: impl Fn(&str, &[usize]) -> Vec<f32>) -> Tensors {
+        let tensor = |(name, shape): (&String, &Vec<usize>)| {
+            (name.clone(), Tensor { shape: shape.clone(), values: fill(name, shape) })
+        };
+        self.tensors.iter().map(tensor).collect()
+    }
+
+    /// The published weights translated into `model`, which is one of `config` for such input, as an import does it.
+    pub(crate) fn load(&self, config: &ModelConfig, input: FeatureShape, model: Model) -> Model {
+        let published = self.published(|name, shape| self.tensor(name, shape));
+        let outline = Outline::new(config, input).unwrap();
+        let translated = translate(published, config, &outline, LeaveOut::default()).unwrap();
         let layout = if self.layout == "torch" { Layout::Torch } else { Layout::Keras };
-        let mut tensors = BTreeMap::new();
-        for (name, shape) in &self.tensors {
-            let place = config.published(layout, name).unwrap_or_else(|| panic!("{name} has no place"));
-            let (shape, values) = place.axes.apply(shape, self.tensor(name, shape)).unwrap();
-            let twice = tensors.insert(place.name.clone(), (shape, values));
-            assert!(twice.is_none(), "two tensors are {}", place.name);
-        }
+        assert_eq!((translated.layout, translated.left_out), (Some(layout), vec![]));
+        let tensors =
+            translated.tensors.into_iter().map(|(name, tensor)| (name, (tensor.shape, tensor.values)));
+        let tensors: BTreeMap<_, _> = tensors.collect();
         assert!(
             model.shapes().keys().eq(tensors.keys()),
             "tensors of the model that no published one is for"

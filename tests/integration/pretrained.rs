@@ -346,6 +346,9 @@ fn tensors_that_do_not_fit_are_named() {
     let left = vec!["bn4".to_owned(), "conv4".to_owned()];
     let without = error("m5.pth", &m5(), LeaveOut { prefixes: &left, ..none() });
     assert!(without.starts_with("missing: groups.3.0.batch_norm.beta"), "{without}");
+    let mistyped = vec!["fc1".to_owned(), "classifer".to_owned()];
+    let mistyped = error("m5.pth", &m5(), LeaveOut { prefixes: &mistyped, ..none() });
+    assert_eq!(mistyped, "none of its tensors begins with `classifer`, which is to be left out");
 
     let headless = translated("m5.pth", &m5(), wave, LeaveOut { head: true, ..none() }).unwrap();
     assert_eq!(
@@ -397,6 +400,7 @@ fn import_keeps_weights_and_lists_them() {
         (2, vec![file, "--name", "x"], "give --model with one of dense, cnn"),
         (2, vec![file, "--model", "m5", "--name", "../x"], "cannot name weights"),
         (2, vec!["absent.pth", "--model", "m5", "--name", "x"], "absent.pth: cannot open"),
+        (2, vec!["absent", "--name", "x"], "absent: cannot open: No such file"),
     ] {
         let talk = crate::tones::talk(&oido(code, &args));
         assert!(talk.starts_with("error: ") && talk.contains(expected), "{args:?}: {talk}");
@@ -485,7 +489,12 @@ fn a_run_starts_from_a_run_from_the_store_and_never_from_nothing() {
     );
     fails(4, &["--set", "training.weights=tones", "--set", "model.dense=8"], "dense.weight has shape");
     fails(4, &["--set", "training.weights=first.tar.gz"], "oido import");
-    fails(2, &["--set", "training.weights=./absent.safetensors"], "absent.safetensors: cannot read");
+    for absent in ["./absent.safetensors", "runs/esc50-resnet50-frozen"] {
+        let expected = format!(
+            "{absent}: there is no such run or file; train that run first, with `oido train RECIPE --out {absent}`"
+        );
+        fails(2, &["--set", &format!("training.weights={absent}")], &expected);
+    }
     let dry = Tones::train("none", &["--dry-run", "--set", "training.weights=imagenet"]);
     assert!(crate::tones::talk(&oido(2, &dry)).contains("no weights `imagenet`"));
     let dry = Tones::train("none", &["--dry-run", "--set", "training.weights=tones"]);
@@ -557,6 +566,12 @@ fn a_backbone_keeps_its_place_under_another_head() {
     let outline = Outline::new(&config, SMALL).unwrap();
     let error = translate(broken, &config, &outline, LeaveOut::default()).unwrap_err();
     assert_eq!(error, "extra: module.layer5.0.bn1.weight; missing: layer3.2.bn2.running_var");
+
+    // Known by name, but of the other variant only.
+    let mut biased = torchvision();
+    biased.insert("module.conv1.bias".to_owned(), Tensor { shape: vec![8], values: vec![0.0; 8] });
+    let error = translate(biased, &config, &outline, LeaveOut::default()).unwrap_err();
+    assert_eq!(error, "extra: module.conv1.bias");
 }
 
 #[test]
@@ -592,6 +607,78 @@ fn a_head_that_does_not_fit_is_trained_anew_as_a_whole() {
     let network = keras.init(SMALL, 4, Seed(1), &device).unwrap();
     let error = starting.load(network, &keras, SMALL).unwrap_err().to_string();
     assert!(error.contains("missing: conv1.bias, "), "{error}");
+}
+
+/// The file `name` of `folder`, with `tensors` in it.
+fn safetensors_file(folder: &Path, name: &str, tensors: &Tensors) -> PathBuf {
+    let bytes: Vec<Vec<u8>> = tensors
+        .values()
+        .map(|tensor| tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        .collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, tensor), bytes)| {
+        let shape = tensor.shape.clone();
+        (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes).unwrap())
+    });
+    let path = folder.join(name);
+    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn an_import_takes_the_variant_that_the_file_tells_and_asks_where_it_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let torch = safetensors_file(folder.path(), "tv.safetensors", &torchvision());
+    let one = || Tensor { shape: vec![1], values: vec![0.0] };
+    let timm =
+        Tensors::from([("conv_stem.weight", one()), ("bn1.weight", one())].map(|(n, t)| (n.into(), t)));
+    let timm = safetensors_file(folder.path(), "timm.safetensors", &timm);
+    let oido = |code: i32, file: &Path, name: &str, args: &[&str]| {
+        let mut command = crate::support::oido();
+        command.env("OIDO_HOME", folder.path()).arg("import").arg(file).args(["--name", name]).args(args);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", crate::tones::talk(&output));
+        output
+    };
+    let narrow = ["--model", "resnet50", "--set", "width=0.125"];
+    let done = oido(0, &torch, "told", &narrow);
+    assert!(data(&done).starts_with("told: resnet50 (torch), "), "{}", data(&done));
+    let store = Store::at(folder.path().join("weights"));
+    assert_eq!(store.get("told").unwrap().0.model.variant(), Some(oido::models::Variant::Torch));
+    oido(0, &torch, "said", &[&narrow[..], &["--set", "variant=torch"]].concat());
+    let talk =
+        crate::tones::talk(&oido(4, &torch, "x", &[&narrow[..], &["--set", "variant=keras"]].concat()));
+    assert!(talk.contains("by its names it is of the variant `torch`, not of `keras`"), "{talk}");
+    let talk = crate::tones::talk(&oido(2, &timm, "x", &["--model", "efficientnet-b3"]));
+    assert!(
+        talk.contains("give --set variant=torch, or --set variant=keras (as for timm's tf_ models)"),
+        "{talk}"
+    );
+    // A tensor too few says nothing of variants.
+    let mut few = torchvision();
+    few.remove("module.layer3.2.bn2.running_var");
+    let few = safetensors_file(folder.path(), "few.safetensors", &few);
+    let talk = crate::tones::talk(&oido(4, &few, "x", &narrow));
+    assert!(talk.trim_end().ends_with("does not fit resnet50: missing: layer3.2.bn2.running_var"), "{talk}");
+    assert_eq!(store.list().unwrap().len(), 2);
+}
+
+/// Nobody writes to it: to open it would take for ever.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_before_it_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = |name: &str| {
+        let path = folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    };
+    let error = read(&pipe("f")).unwrap_err().to_string();
+    assert!(error.contains("/f: cannot open: it is a folder, device, pipe or socket"), "{error}");
+    let error = Starting::find(pipe("w.safetensors").to_str().unwrap(), &m5()).unwrap_err().to_string();
+    assert!(error.contains("/w.safetensors: cannot read: it is a folder, device"), "{error}");
+    pipe("config.json");
+    let error = oido::pretrained::described(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("/config.json: cannot open: it is"), "{error}");
 }
 
 /// A folder as Hugging Face's `save_pretrained` makes it: its descriptions, and weights by name.

@@ -78,6 +78,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let store = Store::open()?;
     let Some(name) = &args.name else { return list(&store, output) };
     store.check_free(name)?;
+    for source in &args.sources {
+        std::fs::metadata(source).with_context(|| format!("{}: cannot open", source.display()))?;
+    }
     let named = args.model.as_ref().map(|model| network(model, args)).transpose()?;
     let sources = match &args.from {
         None => args.sources.clone(),
@@ -91,7 +94,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             Some(own) => from_oido(source, &own, args)?,
             None => from_one(source, named, args)?,
         },
-        (sources, Some((model, input))) => draft(pretrained::read_together(sources)?, model, input, args)?,
+        (sources, Some((model, input))) => of_named(pretrained::read_together(sources)?, model, input, args)?,
         (_, None) => return Err(unknown_network()),
     };
     let meta = store.add(draft, &translated.tensors)?;
@@ -122,7 +125,7 @@ fn from_one(
 ) -> anyhow::Result<(Draft, Translated)> {
     let Some(Described { model, front_end }) = pretrained::described(source)? else {
         let (model, input) = named.ok_or_else(unknown_network)?;
-        return draft(pretrained::read(source)?, model, input, args);
+        return of_named(pretrained::read(source)?, model, input, args);
     };
     if named.is_some_and(|(named, _)| named.name() != model.name()) {
         let name = model.name();
@@ -171,8 +174,9 @@ fn describe(meta: &Meta, translated: &Translated) -> String {
         Some(classes) => format!("head of {classes} classes"),
         None => "no head".to_owned(),
     };
+    let variant = meta.model.variant().map_or_else(String::new, |variant| format!(" ({variant})"));
     let mut text = format!(
-        "{}: {}, {} tensors, {} numbers, {head}",
+        "{}: {}{variant}, {} tensors, {} numbers, {head}",
         meta.name,
         meta.model.name(),
         translated.tensors.len(),
@@ -246,6 +250,35 @@ fn with_input(config: ModelConfig, args: &Args) -> anyhow::Result<(ModelConfig, 
     Ok((config, input))
 }
 
+fn misfit(origin: String, model: &ModelConfig) -> impl FnOnce(String) -> Error {
+    move |problems| Error::Misfit { origin, model: model.name().to_owned(), problems }
+}
+
+/// [`draft`] of the network that `--model` names. Its variant is that of the file, unless `--set` says one.
+fn of_named(
+    published: PublishedTensors,
+    model: ModelConfig,
+    input: FeatureShape,
+    args: &Args,
+) -> anyhow::Result<(Draft, Translated)> {
+    let is_variant = |set: &String| set.split_once('=').is_some_and(|(key, _)| key.trim() == "variant");
+    if model.variant().is_none() || args.sets.iter().any(is_variant) {
+        return draft(published, model, input, args);
+    }
+    let outline = Outline::new(&model, input)?;
+    let variant = pretrained::variant_of(&published.tensors, &model, &outline)
+        .map_err(misfit(published.origin(), &model))?;
+    let Some(variant) = variant else {
+        bail!(
+            "{}: its names do not tell which {} it is; give --set variant=torch, or --set variant=keras (as for timm's \
+             tf_ models)",
+            published.origin(),
+            model.name()
+        );
+    };
+    draft(published, model.with_variant(variant), input, args)
+}
+
 /// Finds the place of every tensor.
 fn draft(
     published: PublishedTensors,
@@ -256,13 +289,8 @@ fn draft(
     let outline = Outline::new(&model, input)?;
     let leave_out = LeaveOut { head: args.without_head, prefixes: &args.leave_out };
     let origin = published.origin();
-    let translated =
-        pretrained::translate(published.tensors, &model, &outline, leave_out).map_err(|mut problems| {
-            if let Some(variant) = json!(model)["variant"].as_str() {
-                problems += &format!("; this is its variant `{variant}`, --set variant=… is for the others");
-            }
-            Error::Misfit { origin, model: model.name().to_owned(), problems }
-        })?;
+    let translated = pretrained::translate(published.tensors, &model, &outline, leave_out)
+        .map_err(misfit(origin, &model))?;
     let source = Source {
         files: published.files,
         repository: args.from.clone(),

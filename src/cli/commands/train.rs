@@ -16,7 +16,7 @@ use crate::training::{self, Event, Observer, Recipe, RunDir, RunOptions};
 /// Arguments of `oido train`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Recipe: a TOML file, or the name of a built-in one such as `urbansound8k/cnn` (`oido models` lists them).
+    /// Recipe: a TOML file, or the name of a built-in one such as `urbansound8k/cnn`; a wrong name lists them.
     pub recipe: PathBuf,
     /// The data: a manifest CSV, or the root folder of the recipe's data set.
     #[arg(long)]

@@ -11,7 +11,7 @@ use super::init::{glorot_uniform, normal, truncated_normal, uniform};
 use super::shift_norm::ShiftNorm;
 use super::{BatchNormOptions, Count, batch_norm, keras, linear, torch};
 use crate::config::ConfigError;
-use crate::models::published::Published;
+use crate::models::published::{Layout, Published};
 
 /// Largest multiple of the published number of channels.
 const MAX_WIDTH: f64 = 4.0;
@@ -28,6 +28,26 @@ pub enum Variant {
     /// `keras.applications`'.
     #[default]
     Keras,
+}
+
+impl Variant {
+    /// The variant of the library whose names these are.
+    pub fn of(layout: Layout) -> Self {
+        match layout {
+            Layout::Torch => Self::Torch,
+            Layout::Keras => Self::Keras,
+        }
+    }
+}
+
+impl std::fmt::Display for Variant {
+    /// As in recipes.
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Torch => "torch",
+            Self::Keras => "keras",
+        })
+    }
 }
 
 /// Zeros around the map.
