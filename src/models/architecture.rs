@@ -41,6 +41,11 @@ pub trait Architecture {
         None
     }
 
+    /// Options by which the network computes something else while its tensors keep their shapes: weights fit one value.
+    fn silent_options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The variant of this network that a published file with a tensor of this name is of; `None` where the name does not
     /// tell, and for networks without variants.
     fn variant_of(&self, _layout: Layout, _name: &str) -> Option<Variant> {

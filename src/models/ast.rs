@@ -248,6 +248,10 @@ impl Architecture for AstConfig {
         })
     }
 
+    fn silent_options(&self) -> &'static [&'static str] {
+        &["num_attention_heads", "frequency_stride", "time_stride", "layer_norm_eps"]
+    }
+
     /// What makes tokens, each layer (the last one with the normalisation after it), and the head.
     fn stages(&self) -> Vec<Stage> {
         let layer = |i| Stage { name: format!("layer{i}"), tensors: vec![format!("layers.{i}")] };

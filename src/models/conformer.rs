@@ -231,6 +231,10 @@ impl Architecture for ConformerConfig {
         })
     }
 
+    fn silent_options(&self) -> &'static [&'static str] {
+        &["num_heads", "convolution_first"]
+    }
+
     /// The projection of the steps, each layer, and the head.
     fn stages(&self) -> Vec<Stage> {
         let layer = |i| Stage { name: format!("layer{i}"), tensors: vec![format!("conformer_layers.{i}")] };

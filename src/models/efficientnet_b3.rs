@@ -219,6 +219,10 @@ impl Architecture for Design<'_> {
         [whole("stem")].into_iter().chain(stages).chain([whole("last"), whole("head")]).collect()
     }
 
+    fn silent_options(&self) -> &'static [&'static str] {
+        &["variant"]
+    }
+
     fn published(&self, layout: Layout, name: &str) -> Option<Published> {
         match layout {
             Layout::Torch => self.torch(name),

@@ -298,6 +298,10 @@ impl Architecture for Design<'_> {
     }
 
     /// torchvision's and timm's names, `Mixed_5b.branch5x5_1.conv.weight`; Keras numbers its layers.
+    fn silent_options(&self) -> &'static [&'static str] {
+        &["variant"]
+    }
+
     fn published(&self, layout: Layout, name: &str) -> Option<Published> {
         match layout {
             Layout::Torch => {

@@ -202,6 +202,10 @@ impl Architecture for Design<'_> {
             .collect()
     }
 
+    fn silent_options(&self) -> &'static [&'static str] {
+        &["variant"]
+    }
+
     fn published(&self, layout: Layout, name: &str) -> Option<Published> {
         match layout {
             Layout::Torch => self.torch(name),

@@ -314,6 +314,11 @@ impl ModelConfig {
         self.architecture().published(layout, name)
     }
 
+    /// Options by which the network computes something else while its tensors keep their shapes.
+    pub fn silent_options(&self) -> &'static [&'static str] {
+        self.architecture().silent_options()
+    }
+
     /// The variant of this network that a published file with a tensor of this name is of, where the name tells.
     pub fn variant_of(&self, layout: Layout, name: &str) -> Option<Variant> {
         self.architecture().variant_of(layout, name)

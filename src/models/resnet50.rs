@@ -231,6 +231,10 @@ impl Architecture for Design<'_> {
         [stem].into_iter().chain(named).collect()
     }
 
+    fn silent_options(&self) -> &'static [&'static str] {
+        &["variant"]
+    }
+
     fn published(&self, layout: Layout, name: &str) -> Option<Published> {
         match layout {
             Layout::Torch => self.torch(name),

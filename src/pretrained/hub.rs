@@ -104,12 +104,12 @@ impl Hub {
         }
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "make the folder"))?;
         let revision = revision.replace('/', "%2F");
-        // Why the server does not give the file, if so.
+        // Whether the repository has the file. Only an answer says that it has not: a licence must not be lost with the network.
         let fetch = |file: &str| {
             let url = format!("{}/{name}/resolve/{revision}/{file}", self.endpoint);
             match fetch_file(&url, &folder.join(file), Patience::default(), stop, observer) {
-                Ok(()) => Ok(None),
-                Err(error @ FetchError::Http { .. }) => Ok(Some(error)),
+                Ok(()) => Ok(true),
+                Err(FetchError::Absent { .. }) => Ok(false),
                 Err(error) => Err(Error::Store(error.to_string())),
             }
         };
@@ -119,15 +119,15 @@ impl Hub {
             }
         }
         // The weights come last: a folder that has them is complete.
-        let mut refused = Vec::new();
         for file in WEIGHT_FILES {
-            match fetch(file)? {
-                None => return Ok(folder),
-                Some(error) => refused.push(error.to_string()),
+            if fetch(file)? {
+                return Ok(folder);
             }
         }
-        let reason = refused.join("; ");
-        Err(Error::Store(format!("{repository} has neither {}: {reason}", WEIGHT_FILES.join(" nor "))))
+        Err(Error::Store(format!(
+            "{repository} has neither {}; look whether it is there",
+            WEIGHT_FILES.join(" nor ")
+        )))
     }
 
     /// Where the hub's own tools have put it.

@@ -27,7 +27,7 @@ pub use error::Error;
 pub use hub::{Hub, Repository};
 pub use hugging_face::{Described, described};
 pub use read::{PublishedTensors, SourceFile, read, read_together};
-pub use starting::{Started, Starting};
+pub use starting::{Started, Starting, check_same};
 pub use store::{Draft, Meta, Source, Store};
 pub use tensors::{Tensor, Tensors};
 pub use terms::Terms;

@@ -23,6 +23,8 @@ pub struct Starting {
     model: Option<ModelConfig>,
     /// Whether its options are those it was trained with, rather than those it was imported with.
     trained: bool,
+    /// The front end that their publisher trained with, as `--set` of a recipe has it.
+    front_end: Vec<String>,
     tensors: Tensors,
 }
 
@@ -85,7 +87,8 @@ impl Starting {
         }
         let (meta, bytes) = store.get(name)?;
         let trained = meta.source.layout.is_none();
-        Self::of(name, Some(meta.model), trained, &bytes, &store.folder().join(name))
+        let starting = Self::of(name, Some(meta.model), trained, &bytes, &store.folder().join(name))?;
+        Ok(Self { front_end: meta.source.front_end, ..starting })
     }
 
     fn file(weights: &str, path: &Path) -> Result<Self, Error> {
@@ -127,12 +130,18 @@ impl Starting {
         path: &Path,
     ) -> Result<Self, Error> {
         let tensors = safetensors::read(bytes).map_err(|reason| Error::file(path, reason))?;
-        Ok(Self { origin: origin.to_owned(), sha256: sha256(bytes), model, trained, tensors })
+        let (origin, sha256) = (origin.to_owned(), sha256(bytes));
+        Ok(Self { origin, sha256, model, trained, front_end: Vec::new(), tensors })
     }
 
     /// SHA-256 of the file the weights lie in.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// The front end that the publisher trained with, as `--set` of a recipe has it; empty when nobody said.
+    pub fn front_end(&self) -> &[String] {
+        &self.front_end
     }
 
     /// Puts the weights into `network`, which is `model` for features of shape `input`. The head stays fresh as a whole
@@ -191,11 +200,9 @@ impl Starting {
 ///
 /// # Errors
 ///
-/// Another network, or another variant of it: equal shapes would hide that it computes something else.
+/// See [`check_same`].
 fn differences(theirs: &ModelConfig, ours: &ModelConfig, trained: bool) -> Result<Vec<String>, String> {
-    if theirs.name() != ours.name() {
-        return Err(format!("they are weights of {}", theirs.name()));
-    }
+    check_same(theirs, ours)?;
     let value = |model| toml::Table::try_from(model).map_err(|e| e.to_string());
     let (theirs, ours) = (value(theirs)?, value(ours)?);
     let mut warnings = Vec::new();
@@ -204,14 +211,29 @@ fn differences(theirs: &ModelConfig, ours: &ModelConfig, trained: bool) -> Resul
         if had == given.to_string() {
             continue;
         }
-        if key == "variant" {
-            return Err(format!(
-                "they are of variant = {had}, the recipe has {given}; the two compute different things"
-            ));
-        }
         if trained && key != "head" {
             warnings.push(format!("the starting weights had model.{key} = {had}, the recipe has {given}"));
         }
     }
     Ok(warnings)
+}
+
+/// Refuses weights of another network than `ours`, or of one with other options of those that no shape tells.
+///
+/// # Errors
+///
+/// The option and its two values.
+pub fn check_same(theirs: &ModelConfig, ours: &ModelConfig) -> Result<(), String> {
+    if theirs.name() != ours.name() {
+        return Err(format!("they are weights of {}", theirs.name()));
+    }
+    let value = |model| serde_json::to_value(model).map_err(|e| e.to_string());
+    let (had, given) = (value(theirs)?, value(ours)?);
+    match ours.silent_options().iter().find(|key| had[**key] != given[**key]) {
+        None => Ok(()),
+        Some(key) => Err(format!(
+            "they are of {key} = {}, not of {}; the two compute different things",
+            had[*key], given[*key]
+        )),
+    }
 }

@@ -11,7 +11,7 @@ use super::fit::{Ended, Fit, optimizer};
 use super::run_dir::save;
 use super::{ClipCounts, Error, Event, Observer, Recipe, RunDir, RunInfo, Versions};
 use crate::audio::AudioConfig;
-use crate::config::ConfigError;
+use crate::config::{self, ConfigError};
 use crate::dataset::mix::{Corpus, MixConfig, Mixer};
 use crate::dataset::prepare::{self, Source};
 use crate::dataset::{
@@ -194,8 +194,29 @@ pub fn start(
     let shape = prepared.extractor.shape();
     let model = recipe.model.init(shape, prepared.labels.len(), Seed(recipe.seed), device)?;
     let Some(starting) = starting else { return Ok((model, None)) };
-    let (model, started) = starting.load(model, &recipe.model, shape)?;
+    let other = other_front_end(recipe, starting.front_end())?;
+    let (model, mut started) = starting.load(model, &recipe.model, shape)?;
+    started.warnings.extend(other);
     Ok((model, Some(started)))
+}
+
+/// Which of `front_end`, the settings that the publisher of weights trained with, the recipe has otherwise. The number of
+/// frames is left out: networks that say it adapt to others.
+fn other_front_end(recipe: &Recipe, front_end: &[String]) -> Result<Vec<String>, Error> {
+    let text = recipe.to_toml()?;
+    let changes = |set: &&String| {
+        let with: Result<Recipe, _> = config::parse(&text, &[(*set).clone()], "recipe");
+        !with.is_ok_and(|with| with.features == recipe.features && with.audio == recipe.audio)
+    };
+    let warning = |set: &String| {
+        format!("the starting weights were trained on features of {set}, which the recipe has otherwise")
+    };
+    Ok(front_end
+        .iter()
+        .filter(|set| !set.starts_with("features.frames="))
+        .filter(changes)
+        .map(warning)
+        .collect())
 }
 
 /// Trains `recipe` and fills the run directory. `stop`, once set, saves and ends the run after the current step.

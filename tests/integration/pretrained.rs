@@ -746,6 +746,43 @@ fn a_folder_of_ast_knows_its_network_and_its_front_end() {
     assert_eq!(serde_json::to_value(again.model).unwrap()["hidden_size"], 24);
     let talk = crate::tones::talk(&oido(2, &["--name", "x", "--model", "cnn"]));
     assert!(talk.contains("is of the network ast by its config.json"), "{talk}");
+    for (option, given) in [("num_attention_heads", "2"), ("layer_norm_eps", "0.1")] {
+        let set = format!("{option}={given}");
+        let talk = crate::tones::talk(&oido(4, &["--name", "x", "--model", "ast", "--set", &set]));
+        assert!(talk.contains(&format!("config.json does not fit ast: they are of {option} = ")), "{talk}");
+        assert!(talk.contains(&format!(", not of {given}; ")), "{talk}");
+    }
+
+    // So says a run, of options that no tensor's shape tells; another front end is a matter of taste.
+    let tones = Tones::new();
+    let dry_run = |code: i32, heads: usize| {
+        let model = format!(
+            "model={{name=\"ast\", hidden_size=24, num_hidden_layers=2, num_attention_heads={heads}, \
+             intermediate_size=40, max_length=66, num_mel_bins=46}}"
+        );
+        let sets =
+            ["--dry-run", "--set", &model, "--set", "training.weights=tiny", "--set", "features.n_mels=46"];
+        let mut command = crate::support::oido();
+        command.current_dir(tones.path("")).env("OIDO_HOME", folder.path());
+        let output = command.args(Tones::train("none", &sets)).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", crate::tones::talk(&output));
+        crate::tones::talk(&output)
+    };
+    let talk = dry_run(4, 2);
+    assert!(
+        talk.contains("tiny does not fit ast: they are of num_attention_heads = 3, not of 2; "),
+        "{talk}"
+    );
+    let talk = dry_run(0, 3);
+    for other in ["features.preset=ast", "audio.sample_rate=16000", "features.mean=-4.2677393"] {
+        let warning = format!("were trained on features of {other}, which the recipe has otherwise");
+        assert!(talk.contains(&warning), "{talk}");
+    }
+    assert!(
+        !talk.contains("features of features.n_mels") && !talk.contains("features of features.frames"),
+        "{talk}"
+    );
+
     let huge =
         r#"{"model_type": "audio-spectrogram-transformer", "hidden_size": 600000, "num_attention_heads": 2}"#;
     std::fs::write(source.join("config.json"), huge).unwrap();
@@ -810,6 +847,27 @@ fn a_repository_of_the_hub_is_fetched_imported_and_not_kept_twice() {
     let talk = crate::tones::talk(&import_m5("hub:acme/m5@refs/pr/1", "offline", &offline));
     assert!(talk.contains("HF_HUB_OFFLINE is set"), "{talk}");
     assert_eq!(web.requests(), []);
+}
+
+/// A licence that does not come is not a licence that is not there.
+#[test]
+#[cfg(feature = "hub")]
+fn a_file_that_the_hub_does_not_give_ends_the_import() {
+    let web = Web::new(|request| match request.path.strip_prefix("/acme/m5/resolve/main/") {
+        Some("LICENSE") => Reply::new("403 Forbidden", &[], b""),
+        Some(file) if repository().contains_key(file) => Reply::file(request, &repository()[file], "\"1\""),
+        _ => Reply::new("404 Not Found", &[], b""),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let url = PathBuf::from(&web.url);
+    let environment =
+        [("OIDO_HOME", folder.path()), ("HF_HOME", &folder.path().join("hf")), ("HF_ENDPOINT", &url)];
+    let refused = import_m5("hub:acme/m5", "x", &environment);
+    let talk = crate::tones::talk(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{talk}");
+    assert!(talk.contains("/acme/m5/resolve/main/LICENSE: the server answers 403 Forbidden"), "{talk}");
+    assert!(!Store::at(folder.path().join("weights")).holds("x"));
+    assert!(web.requests().iter().all(|request| !request.path.ends_with("model.safetensors")));
 }
 
 #[test]

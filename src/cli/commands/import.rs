@@ -131,8 +131,10 @@ fn from_one(
         let name = model.name();
         bail!("{} is of the network {name} by its config.json; leave out --model", source.display());
     }
-    let model = config::parse(&toml::to_string(&model)?, &args.sets, "config.json")?;
-    let (model, input) = with_input(model, args)?;
+    let given = config::parse(&toml::to_string(&model)?, &args.sets, "config.json")?;
+    let origin = source.join("config.json").display().to_string();
+    pretrained::check_same(&model, &given).map_err(misfit(origin, &given))?;
+    let (model, input) = with_input(given, args)?;
     let (mut draft, translated) = draft(pretrained::read(source)?, model, input, args)?;
     draft.source.front_end = front_end;
     Ok((draft, translated))

@@ -97,7 +97,7 @@ impl<'a> Downloader<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Http`] when the server does not give it, [`Error::Size`] and [`Error::Checksum`] when it is not what is
+    /// [`Error::Absent`] or [`Error::Http`] when the server does not give it, [`Error::Size`] and [`Error::Checksum`] when it is not what is
     /// published (a whole file with another checksum is not kept), [`Error::Stopped`]; else what came is kept.
     pub(super) fn fetch(&self, url: &str, path: &Path, published: &Published) -> Result<(), Error> {
         let mut part = Part::open(path)?;
@@ -282,6 +282,7 @@ fn begin(
             }
             return Err(again("the server has fewer bytes than came before"));
         }
+        StatusCode::NOT_FOUND => return Err(Error::Absent { url: url.to_owned() }.into()),
         _ => {
             let reason = format!("the server answers {status}");
             let busy = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);

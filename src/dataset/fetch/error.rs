@@ -17,6 +17,12 @@ pub enum Error {
         /// What went wrong and what to do.
         reason: String,
     },
+    /// The server has no such file.
+    #[error("{url}: the server answers 404 Not Found; look whether the address is right")]
+    Absent {
+        /// What was asked for.
+        url: String,
+    },
     /// A file has another size than its publisher says.
     #[error("{}: {expected} bytes are published and there are {got}; {advice}", file.display())]
     Size {

@@ -152,7 +152,7 @@ pub fn fetch(
 ///
 /// # Errors
 ///
-/// [`Error::Http`] when the server does not give it, [`Error::Busy`], [`Error::Stopped`], [`Error::Io`].
+/// [`Error::Absent`] or [`Error::Http`] when the server does not give it, [`Error::Busy`], [`Error::Stopped`], [`Error::Io`].
 pub fn fetch_file(
     url: &str,
     path: &Path,
