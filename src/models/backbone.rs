@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::architecture::Options;
 use super::blocks::vision::{Variant, check_width};
 use super::blocks::{Picture, PixelRange, check_input_channels};
-use super::head::HeadConfig;
+use super::head::{self, HeadConfig};
 use crate::config::ConfigError;
 
 /// Options of [`super::ResNet50`], [`super::MobileNetV2`], [`super::InceptionV3`] and [`super::EfficientNetB3`].
@@ -23,6 +23,7 @@ pub struct BackboneConfig {
     /// weights fit 1, the default.
     pub width: f64,
     /// From the map to classes.
+    #[serde(deserialize_with = "head::read")]
     pub head: HeadConfig,
 }
 

@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::architecture::{Architecture, Options};
 use super::blocks::vision::Builder;
@@ -12,7 +13,7 @@ use super::blocks::{Count, global_mean, keras, torch};
 use super::published::{Layout, Published};
 use super::simple::{Simple, SimpleConfig};
 
-/// Recipe section `[model.head]`.
+/// Recipe section `[model.head]`; without a `kind` it is `gap-dense`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum HeadConfig {
@@ -42,6 +43,13 @@ impl Default for HeadConfig {
     fn default() -> Self {
         Self::GapDense(GapDenseConfig::default())
     }
+}
+
+/// Reads a head; one that does not say its kind is `gap-dense`.
+pub(super) fn read<'de, D: Deserializer<'de>>(section: D) -> Result<HeadConfig, D::Error> {
+    let mut section = toml::Table::deserialize(section)?;
+    section.entry("kind").or_insert_with(|| "gap-dense".into());
+    section.try_into().map_err(|error: toml::de::Error| D::Error::custom(error.message()))
 }
 
 impl HeadConfig {

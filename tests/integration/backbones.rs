@@ -229,6 +229,26 @@ fn every_head_and_number_of_channels_can_be_built_and_is_counted() {
 }
 
 #[test]
+fn a_head_without_a_kind_is_gap_dense() {
+    for (head, whole) in [
+        (json!({"units": []}), json!({"kind": "gap-dense", "units": []})),
+        (json!({"units": [512, 256]}), json!({"kind": "gap-dense", "units": [512, 256]})),
+        (json!({"dropout": 0.5}), json!({"kind": "gap-dense", "units": [256], "dropout": 0.5})),
+    ] {
+        let [short, whole] = [head, whole].map(|head| config(json!({"name": "resnet50", "head": head})));
+        assert_eq!(short, whole);
+    }
+    let set = |set: &str| oido::config::parse("name = 'resnet50'", &[set.to_owned()], "--model");
+    assert_eq!(set("head.units=[]").unwrap(), config(json!({"name": "resnet50", "head": {"units": []}})));
+    for (wrong, expected) in
+        [("head.unit=[]", "unknown field `unit`"), ("head.kind=x", "unknown variant `x`")]
+    {
+        let error = set(wrong).map(|_: ModelConfig| ()).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
 fn impossible_options_are_refused_by_name() {
     for (key, value, expected) in [
         ("input_channels", json!(2), "model.input_channels"),
