@@ -54,7 +54,8 @@ pub enum Error {
     },
     /// A path that leads nowhere.
     #[error(
-        "{}: there is no such run or file; train that run first, with `oido train RECIPE --out {}`", path.display(), path.display()
+        "{0}: there is no such run or file; train that run first, with `oido train RECIPE --out {0}`",
+        path.display()
     )]
     NoRun {
         /// As the recipe has it.

@@ -104,7 +104,8 @@ impl Hub {
         }
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "make the folder"))?;
         let revision = revision.replace('/', "%2F");
-        // Whether the repository has the file. Only an answer says that it has not: a licence must not be lost with the network.
+        // Whether the repository has the file. Only an answer says that it has not: a licence must not be lost with the
+        // network.
         let fetch = |file: &str| {
             let url = format!("{}/{name}/resolve/{revision}/{file}", self.endpoint);
             match fetch_file(&url, &folder.join(file), Patience::default(), stop, observer) {
