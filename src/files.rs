@@ -58,6 +58,11 @@ impl FolderLock {
     }
 }
 
+/// Tells before long work whether the file `path` can be written after it; leaves nothing but its folder.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    NewFile::create(path).map(drop)
+}
+
 /// A file that is written bit by bit and appears when it is complete. The bytes go to a temporary file beside it,
 /// to the disk, then take its name; dropped before [`NewFile::finish`], it leaves nothing.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 
 use crate::dataset::Error;
-use crate::files::NewFile;
+use crate::files::check_writable;
 use crate::tables::Table;
 
 /// Bytes of a file that its header is looked for in.
@@ -28,7 +28,7 @@ pub(super) fn refuse_to_replace<'a>(
 /// Refuses an `out` for a manifest that cannot be written, and one where something else is, as a recording or a table
 /// of a data set.
 pub(super) fn refuse_to_replace_all_but_manifests(out: &Path) -> anyhow::Result<()> {
-    drop(NewFile::create(out).map_err(Error::io(out, "write"))?);
+    check_writable(out).map_err(Error::io(out, "write"))?;
     if !out.exists() {
         return Ok(());
     }

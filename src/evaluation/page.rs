@@ -7,6 +7,9 @@ use super::Error;
 /// Style sheet of every page.
 const STYLE: &str = include_str!("page.css");
 
+/// Numbers and warnings, for templates to include.
+const TILES: &str = include_str!("tiles.html");
+
 /// Renders a template. Everything in `values` is escaped but what was marked safe.
 pub(super) fn render(name: &'static str, template: &str, values: Value) -> Result<String, Error> {
     let error = |e: minijinja::Error| Error::Page { name, message: format!("{e:#}") };
@@ -15,6 +18,7 @@ pub(super) fn render(name: &'static str, template: &str, values: Value) -> Resul
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.add_global("style", safe(STYLE));
     environment.add_global("version", env!("CARGO_PKG_VERSION"));
+    environment.add_template("tiles.html", TILES).map_err(error)?;
     environment.render_named_str(name, template, values).map_err(error)
 }
 

@@ -203,19 +203,17 @@ impl Starting {
 /// See [`check_same`].
 fn differences(theirs: &ModelConfig, ours: &ModelConfig, trained: bool) -> Result<Vec<String>, String> {
     check_same(theirs, ours)?;
+    if !trained {
+        return Ok(Vec::new());
+    }
     let value = |model| toml::Table::try_from(model).map_err(|e| e.to_string());
     let (theirs, ours) = (value(theirs)?, value(ours)?);
-    let mut warnings = Vec::new();
-    for (key, given) in &ours {
+    let warning = |(key, given): (&String, &toml::Value)| {
         let had = theirs.get(key).map_or_else(|| "nothing".to_owned(), ToString::to_string);
-        if had == given.to_string() {
-            continue;
-        }
-        if trained && key != "head" {
-            warnings.push(format!("the starting weights had model.{key} = {had}, the recipe has {given}"));
-        }
-    }
-    Ok(warnings)
+        let differs = key != "head" && had != given.to_string();
+        differs.then(|| format!("the starting weights had model.{key} = {had}, the recipe has {given}"))
+    };
+    Ok(ours.iter().filter_map(warning).collect())
 }
 
 /// Refuses weights of another network than `ours`, or of one with other options of those that no shape tells.

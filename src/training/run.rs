@@ -18,7 +18,7 @@ use crate::dataset::{
     Checked, ClipLoader, ClipSet, Entry, FeatureCache, Labels, Manifest, Order, SplitConfig, Splits,
 };
 use crate::features::{Extractor, Stats};
-use crate::files::{NewFile, sha256};
+use crate::files::{self, sha256};
 use crate::models::{self, Model};
 use crate::pretrained::{Started, Starting};
 use crate::seed::Seed;
@@ -297,7 +297,7 @@ pub fn train(
 /// Refuses a run directory that nothing can be written to, before hours of work for it. A new one is not left empty.
 fn check_writable(run_dir: &RunDir) -> Result<(), Error> {
     let path = run_dir.recipe();
-    drop(NewFile::create(&path).map_err(Error::io(&path))?);
+    files::check_writable(&path).map_err(Error::io(&path))?;
     // Only an empty one goes.
     let _ = std::fs::remove_dir(run_dir.path());
     Ok(())

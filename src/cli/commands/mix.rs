@@ -12,7 +12,7 @@ use crate::cli::{Exit, Output};
 use crate::config::ConfigError;
 use crate::dataset::mix::{Corpus, MixConfig, MixFolder, Mixer, Mode, Tally};
 use crate::dataset::{Error, Split};
-use crate::files::NewFile;
+use crate::files::check_writable;
 use crate::seed::Seed;
 use crate::text;
 
@@ -136,7 +136,7 @@ fn check_manifest(path: &Path, corpus: &Corpus) -> anyhow::Result<()> {
     // Others cannot be the same file, and there are many.
     let inputs: Vec<PathBuf> = corpus.files().filter(|file| file.file_name() == path.file_name()).collect();
     refuse_to_replace(path, inputs.iter().map(PathBuf::as_path))?;
-    drop(NewFile::create(path).map_err(Error::io(path, "write"))?);
+    check_writable(path).map_err(Error::io(path, "write"))?;
     Ok(())
 }
 

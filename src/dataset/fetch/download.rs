@@ -97,8 +97,8 @@ impl<'a> Downloader<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Absent`] or [`Error::Http`] when the server does not give it, [`Error::Size`] and [`Error::Checksum`] when it is not what is
-    /// published (a whole file with another checksum is not kept), [`Error::Stopped`]; else what came is kept.
+    /// [`Error::Absent`] or [`Error::Http`] when the server does not give it, [`Error::Size`] and [`Error::Checksum`] when
+    /// it is not what is published (a whole file with another checksum is not kept), [`Error::Stopped`]; else what came is kept.
     pub(super) fn fetch(&self, url: &str, path: &Path, published: &Published) -> Result<(), Error> {
         let mut part = Part::open(path)?;
         let mut most = part.have;

@@ -1,8 +1,9 @@
 //! What is wrong, in words: one wording for the terminal and the page.
 
+use std::path::Path;
+
 use super::{Clue, Crossing, Duplicates, Inspection, NearDuplicate, Shortcut, Trap, TrapSummary};
 use crate::dataset::BadClip;
-use std::path::Path;
 
 /// One kind of thing that is wrong.
 #[derive(Debug, Clone, PartialEq)]

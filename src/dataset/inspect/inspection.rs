@@ -150,23 +150,8 @@ pub fn inspect(manifest: &Manifest, splits: &Splits, progress: &(dyn Fn(Step) + 
             .collect(),
         leaking: false,
     };
-    found.leaking = leaks(&found, splits, places.has_parts());
+    found.leaking = found.findings().iter().any(|finding| finding.leak);
     found
-}
-
-/// See [`inspect`]. Copies within one recording are the group's affair.
-fn leaks(found: &Inspection, splits: &Splits, has_parts: bool) -> bool {
-    let duplicates = || found.duplicates.iter().filter(|same| !same.one_recording);
-    if has_parts {
-        splits.leaking
-            || !found.groups_across_parts.is_empty()
-            || duplicates().any(|same| same.across_parts)
-            || found.near_duplicates.iter().any(|pair| pair.across_parts)
-    } else {
-        !found.groups_across_folds.is_empty()
-            || duplicates().any(|same| same.across_folds)
-            || found.near_duplicates.iter().any(|pair| pair.across_folds)
-    }
 }
 
 fn summary(label: &str, entries: &[Entry], places: &Places, facts: &[Option<&Facts>]) -> LabelSummary {

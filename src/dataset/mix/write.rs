@@ -15,7 +15,9 @@ use crate::audio::{WavFormat, pcm16_len, write_wav};
 use crate::config::ConfigError;
 use crate::dataset::manifest::Rows;
 use crate::dataset::{BadClip, Entry, Error, Manifest, Split};
-use crate::files::{FolderLock, NewFile, is_unfinished, parent, remove_unfinished, write_file};
+use crate::files::{
+    FolderLock, NewFile, check_writable, is_unfinished, parent, remove_unfinished, write_file,
+};
 use crate::seed::Seed;
 
 /// Number of the way mixtures are drawn and rendered. Raise it with every change that gives other samples: folders of
@@ -121,7 +123,7 @@ impl MixFolder {
             remove_unfinished(folder).map_err(Error::io(folder, "remove unfinished files from"))?;
         }
         let manifest = path.join(MANIFEST);
-        drop(NewFile::create(&manifest).map_err(Error::io(&manifest, "write"))?);
+        check_writable(&manifest).map_err(Error::io(&manifest, "write"))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 }

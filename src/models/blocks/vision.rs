@@ -323,18 +323,16 @@ mod tests {
     use super::*;
     use crate::seed::{Purpose, Seed};
 
+    fn builder<'a>(rng: &'a mut ChaCha8Rng, device: &'a Device) -> Builder<'a> {
+        let (variant, initial, output) = (Variant::Torch, Initial::Glorot, Output::Dense);
+        Builder { rng, device, variant, initial, output, epsilon: 1e-5 }
+    }
+
     #[test]
     fn a_convolution_has_as_many_places_as_its_padding_says() {
         let device = Device::flex();
         let mut rng = Seed(1).rng(Purpose::Init, 0, 0);
-        let mut builder = Builder {
-            rng: &mut rng,
-            device: &device,
-            variant: Variant::Torch,
-            initial: Initial::Glorot,
-            output: Output::Dense,
-            epsilon: 1e-5,
-        };
+        let mut builder = builder(&mut rng, &device);
         for padding in [Padding::Valid, Padding::Half, Padding::Same] {
             for (kernel, stride) in
                 [([3, 3], 1), ([3, 3], 2), ([5, 5], 2), ([7, 7], 2), ([1, 7], 1), ([1, 1], 2)]
@@ -388,14 +386,7 @@ mod tests {
     fn the_output_layer_begins_as_its_source() {
         let device = Device::flex();
         let mut rng = Seed(1).rng(Purpose::Init, 0, 0);
-        let mut builder = Builder {
-            rng: &mut rng,
-            device: &device,
-            variant: Variant::Torch,
-            initial: Initial::Glorot,
-            output: Output::Dense,
-            epsilon: 1e-5,
-        };
+        let mut builder = builder(&mut rng, &device);
         for (output, variance, biased) in [
             (Output::Dense, 1.0 / (3.0 * 500.0), true),
             (Output::Normal(0.01), 0.0001, false),
