@@ -1,11 +1,15 @@
+use std::ops::Range;
+
+use pulp::NullaryFnOnce;
 use serde::{Deserialize, Serialize};
 
 use super::config::{FeatureConfig, FeatureKind};
+use super::lanes::{Lanes, wide};
 use super::log::Log;
 use super::mel::{MelFilterBank, mel_corners};
 use super::mfcc::Dct;
 use super::stats::Stats;
-use super::stft::Stft;
+use super::stft::{Sink, Stft};
 use crate::audio::AudioConfig;
 use crate::config::ConfigError;
 
@@ -152,7 +156,7 @@ impl Extractor {
             FeatureKind::Waveform => self.shape.frames,
             _ => self.config.frames_of(clip.len()).min(self.shape.frames),
         };
-        let mut values = self.pipeline.run(clip, frames);
+        let mut values = wide(Run { pipeline: &self.pipeline, clip, frames });
         self.config.scale.apply(&mut values);
         let mut values = widen(values, frames, self.shape.frames);
         if let Some(stats) = self.stats {
@@ -175,6 +179,7 @@ impl Pipeline {
         }
     }
 
+    #[inline(always)]
     fn run(&self, clip: Vec<f32>, frames: usize) -> Vec<f32> {
         match self {
             Self::Waveform => clip,
@@ -189,27 +194,67 @@ impl Pipeline {
     }
 }
 
+/// A pipeline and what it works on.
+struct Run<'a> {
+    pipeline: &'a Pipeline,
+    clip: Vec<f32>,
+    frames: usize,
+}
+
+impl NullaryFnOnce for Run<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<f32> {
+        self.pipeline.run(self.clip, self.frames)
+    }
+}
+
 /// `[1 + n_fft / 2, frames]`.
+#[inline(always)]
 fn spectrogram(stft: &Stft, clip: &[f32], frames: usize) -> Vec<f32> {
-    let mut values = vec![0.0; stft.bins() * frames];
-    stft.run(clip, frames, |frame, spectrum| {
-        write_column(&mut values, frames, frame, spectrum.iter().copied());
-    });
-    values
+    let mut bins = Bins { frames, values: vec![0.0; stft.bins() * frames] };
+    stft.run(clip, frames, &mut bins);
+    bins.values
 }
 
 /// `[n_mels, frames]`.
+#[inline(always)]
 fn log_mel(stft: &Stft, mel: &MelFilterBank, log: Log, clip: &[f32], frames: usize) -> Vec<f32> {
-    let mut values = vec![0.0; mel.n_mels() * frames];
-    stft.run(clip, frames, |frame, spectrum| write_column(&mut values, frames, frame, mel.apply(spectrum)));
-    log.apply(&mut values);
-    values
+    let mut bands = Bands { mel, frames, values: vec![0.0; mel.n_mels() * frames] };
+    stft.run(clip, frames, &mut bands);
+    log.apply(&mut bands.values);
+    bands.values
 }
 
-/// Writes one value into column `frame` of each row.
-fn write_column(values: &mut [f32], frames: usize, frame: usize, column: impl Iterator<Item = f32>) {
-    for (row, value) in values.chunks_exact_mut(frames).zip(column) {
-        row[frame] = value;
+/// Keeps spectra as rows of `frames` values.
+struct Bins {
+    frames: usize,
+    values: Vec<f32>,
+}
+
+impl Sink for Bins {
+    #[inline(always)]
+    fn take(&mut self, block: Range<usize>, spectra: &[Lanes]) {
+        for (row, bin) in self.values.chunks_exact_mut(self.frames).zip(spectra) {
+            row[block.clone()].copy_from_slice(&bin.0[..block.len()]);
+        }
+    }
+}
+
+/// Keeps the mel bands of spectra as rows of `frames` values.
+struct Bands<'a> {
+    mel: &'a MelFilterBank,
+    frames: usize,
+    values: Vec<f32>,
+}
+
+impl Sink for Bands<'_> {
+    #[inline(always)]
+    fn take(&mut self, block: Range<usize>, spectra: &[Lanes]) {
+        for (band, row) in self.values.chunks_exact_mut(self.frames).enumerate() {
+            row[block.clone()].copy_from_slice(&self.mel.apply(band, spectra).0[..block.len()]);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 use super::config::{FeatureConfig, MelAxis, MelNorm, MelScale};
+use super::lanes::{LANES, Lanes};
 
 /// Triangular filters with corners equally spaced in mel, applied only where they are not zero.
 ///
@@ -77,12 +78,17 @@ impl MelFilterBank {
         dense
     }
 
-    /// Energies of one frame: `spectrum` of `bins` values → `n_mels` values in mel order.
-    pub fn apply<'a>(&'a self, spectrum: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
-        self.filters.iter().map(|filter| {
-            let weights = &self.weights[filter.weights.clone()];
-            dot(weights, &spectrum[filter.first_bin..filter.first_bin + weights.len()])
-        })
+    /// Energies of some frames in band `band`, from their spectra of `bins` values side by side.
+    #[inline(always)]
+    pub(super) fn apply(&self, band: usize, spectra: &[Lanes]) -> Lanes {
+        let Filter { first_bin, weights } = &self.filters[band];
+        let mut sums = [0.0; LANES];
+        for (weight, values) in self.weights[weights.clone()].iter().zip(&spectra[*first_bin..]) {
+            for (sum, value) in sums.iter_mut().zip(&values.0) {
+                *sum += weight * value;
+            }
+        }
+        Lanes(sums)
     }
 }
 
@@ -93,19 +99,6 @@ pub(super) fn mel_corners(sample_rate: u32, config: &FeatureConfig) -> Vec<f64> 
     let high = scale.hz_to_mel(config.fmax.unwrap_or(f64::from(sample_rate) / 2.0));
     let step = (high - low) / (config.n_mels + 1) as f64;
     (0..config.n_mels + 2).map(|i| scale.mel_to_hz(low + step * i as f64)).collect()
-}
-
-/// Sum of products in eight lanes, in an order that depends on the length only.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; 8];
-    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
-            *lane += x * y;
-        }
-    }
-    lanes.iter().sum::<f32>() + rest
 }
 
 /// Slaney: mel a Hz below the break, and from there the natural logarithm of the frequency ratio a mel.
@@ -160,10 +153,14 @@ mod tests {
     #[test]
     fn sparse_application_equals_the_dense_product() {
         let bank = MelFilterBank::new(22_050, &FeatureConfig::default());
-        let spectrum: Vec<f32> = (0..1025).map(|i| (i % 13) as f32).collect();
-        for (row, value) in bank.dense().chunks_exact(1025).zip(bank.apply(&spectrum)) {
-            let exact: f64 = row.iter().zip(&spectrum).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
-            assert!((f64::from(value) - exact).abs() <= 1e-6 * exact.max(1e-3), "{value} {exact}");
+        let value = |bin: usize, lane: usize| ((bin * (lane + 1)) % 13) as f32;
+        let spectra: Vec<Lanes> =
+            (0..1025).map(|bin| Lanes(std::array::from_fn(|lane| value(bin, lane)))).collect();
+        for (band, row) in bank.dense().chunks_exact(1025).enumerate() {
+            for (lane, found) in bank.apply(band, &spectra).0.into_iter().enumerate() {
+                let exact: f64 = (0..1025).map(|bin| f64::from(row[bin]) * f64::from(value(bin, lane))).sum();
+                assert!((f64::from(found) - exact).abs() <= 1e-6 * exact.max(1e-3), "{found} {exact}");
+            }
         }
     }
 

@@ -29,6 +29,7 @@ impl Dct {
     }
 
     /// `[n_mels, frames]` → `[n_mfcc, frames]`.
+    #[inline(always)]
     pub(super) fn apply(&self, mel: &[f32], frames: usize) -> Vec<f32> {
         let mut out = vec![0.0; self.matrix.len() / self.n_mels * frames];
         for (row, weights) in out.chunks_exact_mut(frames).zip(self.matrix.chunks_exact(self.n_mels)) {

@@ -17,6 +17,7 @@
 
 mod config;
 mod extractor;
+mod lanes;
 mod log;
 mod mel;
 mod mfcc;

@@ -1,13 +1,19 @@
+use std::f64::consts::TAU;
+use std::ops::Range;
 use std::sync::Arc;
 
-use realfft::num_complex::Complex;
-use realfft::{FftNum, RealFftPlanner, RealToComplex};
+use rustfft::num_complex::Complex;
+use rustfft::{Fft, FftNum, FftPlanner};
 
 use super::config::{FeatureConfig, Framing, PadMode};
+use super::lanes::{LANES, Lanes};
 use super::window::window;
 
-/// Short-time Fourier transform, one frame at a time. In double precision where frames are as long as their window, as
-/// Kaldi's and VGGish's are: the logarithm of their quietest bands would tell the rounding of the loudest.
+/// Bins that are brought from frame after frame to side by side at a time; what they need stays in the nearest cache.
+const TILE: usize = 8;
+
+/// Short-time Fourier transform, [`LANES`] frames at a time. In double precision where frames are as long as their window,
+/// as Kaldi's and VGGish's are: the logarithm of their quietest bands would tell the rounding of the loudest.
 #[derive(Debug)]
 pub(super) enum Stft {
     Single(Transform<f32>),
@@ -15,7 +21,15 @@ pub(super) enum Stft {
 }
 
 /// The transform in one precision.
+///
+/// Of an even number of real samples, those at even places are the real and the others the imaginary parts of half as
+/// many complex numbers, whose transform is taken apart (Press et al., "Numerical Recipes", chapter "FFT of Single Real
+/// Function").
 pub(super) struct Transform<T> {
+    n_fft: usize,
+    /// Samples of a frame; up to `n_fft` zeros follow.
+    samples: usize,
+    /// `n_fft` factors.
     window: Vec<T>,
     hop_length: usize,
     /// Samples before the clip in the first frame; negative when the frame starts inside.
@@ -26,7 +40,10 @@ pub(super) struct Transform<T> {
     preemphasis: T,
     /// Magnitudes instead of powers.
     magnitude: bool,
-    fft: Arc<dyn RealToComplex<T>>,
+    /// Of `n_fft / 2` numbers; of `n_fft` where that is odd.
+    fft: Arc<dyn Fft<T>>,
+    /// `exp(-2 pi i k / n_fft) / i` for the first half of the bins.
+    turns: Vec<Complex<T>>,
 }
 
 /// `f32` or `f64`.
@@ -46,13 +63,6 @@ enum Edges {
     Symmetric,
 }
 
-/// Buffers for one frame. They hold nothing between frames.
-struct Scratch<T> {
-    frame: Vec<T>,
-    spectrum: Vec<Complex<T>>,
-    fft: Vec<Complex<T>>,
-}
-
 impl Stft {
     /// Plans the transform of a validated configuration.
     pub(super) fn new(config: &FeatureConfig) -> Self {
@@ -65,30 +75,41 @@ impl Stft {
     /// Frequency bins, `1 + n_fft / 2`.
     pub(super) fn bins(&self) -> usize {
         match self {
-            Self::Single(transform) => transform.fft.complex_len(),
-            Self::Double(transform) => transform.fft.complex_len(),
+            Self::Single(transform) => transform.bins(),
+            Self::Double(transform) => transform.bins(),
         }
     }
 
-    /// Gives the number and the `|X|^power` (`bins` values) of each of the first `frames` frames of `clip` to `each`.
-    pub(super) fn run(&self, clip: &[f32], frames: usize, each: impl FnMut(usize, &[f32])) {
+    /// Gives `|X|^power` of the first `frames` frames of `clip` to `sink`.
+    #[inline(always)]
+    pub(super) fn run(&self, clip: &[f32], frames: usize, sink: &mut impl Sink) {
         match self {
-            Self::Single(transform) => transform.run(clip, frames, each),
-            Self::Double(transform) => transform.run(clip, frames, each),
+            Self::Single(transform) => transform.run(clip, frames, sink),
+            Self::Double(transform) => transform.run(clip, frames, sink),
         }
     }
+}
+
+/// What becomes of the spectra. (Not a closure: only a function can be told to become a part of its caller, and then of
+/// [`super::lanes::wide`].)
+pub(super) trait Sink {
+    /// Takes the spectra of the frames `block`, at most [`LANES`]: for each bin their values side by side. Of a block that
+    /// is not full the rest means nothing.
+    fn take(&mut self, block: Range<usize>, spectra: &[Lanes]);
 }
 
 impl<T: Real> Transform<T> {
     fn new(config: &FeatureConfig) -> Self {
         let FeatureConfig { n_fft, win_length, hop_length, .. } = *config;
         let mut window = window(config.window, win_length, config.periodic);
+        let mut samples = win_length;
         if config.framing == Framing::NFft {
             // As `librosa.util.pad_center`.
             let left = (n_fft - win_length) / 2;
             window.splice(0..0, std::iter::repeat_n(0.0, left));
-            window.resize(n_fft, 0.0);
+            samples = n_fft;
         }
+        window.resize(n_fft, 0.0);
         let (padding, edges) = match (config.framing, config.pad_mode) {
             (Framing::NFft, _) if !config.center => (0, Edges::Zeros),
             (Framing::NFft, PadMode::Constant) => (n_fft as isize / 2, Edges::Zeros),
@@ -98,7 +119,13 @@ impl<T: Real> Transform<T> {
         };
         let conditioned = config.framing == Framing::WinLength;
         let real = |value: f64| T::from_f64(value).unwrap_or_else(T::zero);
+        let turn = |bin: usize| {
+            let (sin, cos) = (TAU * bin as f64 / n_fft as f64).sin_cos();
+            Complex::new(real(-sin), real(-cos))
+        };
         Self {
+            n_fft,
+            samples,
             window: window.into_iter().map(real).collect(),
             hop_length,
             padding,
@@ -106,47 +133,128 @@ impl<T: Real> Transform<T> {
             remove_dc_offset: conditioned && config.remove_dc_offset,
             preemphasis: real(if conditioned { config.preemphasis } else { 0.0 }),
             magnitude: config.power < 1.5,
-            fft: RealFftPlanner::new().plan_fft_forward(n_fft),
+            fft: FftPlanner::new().plan_fft_forward(if n_fft.is_multiple_of(2) { n_fft / 2 } else { n_fft }),
+            turns: (0..=n_fft / 4).map(turn).collect(),
         }
     }
 
-    fn run(&self, clip: &[f32], frames: usize, mut each: impl FnMut(usize, &[f32])) {
-        let mut scratch = Scratch {
-            frame: self.fft.make_input_vec(),
-            spectrum: self.fft.make_output_vec(),
-            fft: self.fft.make_scratch_vec(),
-        };
-        let mut out = vec![0.0; self.fft.complex_len()];
-        for frame in 0..frames {
-            self.frame(clip, frame, &mut scratch, &mut out);
-            each(frame, &out);
+    fn bins(&self) -> usize {
+        self.n_fft / 2 + 1
+    }
+
+    #[inline(always)]
+    fn run(&self, clip: &[f32], frames: usize, sink: &mut impl Sink) {
+        let zero = Complex::new(T::zero(), T::zero());
+        let len = self.fft.len();
+        let mut frame = vec![T::zero(); self.n_fft];
+        let mut spectra = vec![zero; LANES * len];
+        let mut scratch = vec![zero; self.fft.get_inplace_scratch_len()];
+        let mut out = vec![Lanes([0.0; LANES]); self.bins()];
+        for first in (0..frames).step_by(LANES) {
+            let block = first..frames.min(first + LANES);
+            for (index, spectrum) in block.clone().zip(spectra.chunks_exact_mut(len)) {
+                self.samples(clip, index, &mut frame[..self.samples]);
+                self.condition(&mut frame[..self.samples]);
+                self.fill(&frame, spectrum);
+                self.fft.process_with_scratch(spectrum, &mut scratch);
+            }
+            if self.n_fft.is_multiple_of(2) {
+                self.take_apart(&spectra, &mut out);
+            } else {
+                self.side_by_side(&spectra, &mut out);
+            }
+            sink.take(block, &out);
         }
     }
 
-    /// Writes `|X|^power` of frame `index` of `clip` into `out` (`bins` values).
-    fn frame(&self, clip: &[f32], index: usize, scratch: &mut Scratch<T>, out: &mut [f32]) {
-        // The transform overwrote the buffer: all of it is written again.
-        let (frame, zeros) = scratch.frame.split_at_mut(self.window.len());
-        self.samples(clip, (index * self.hop_length) as isize - self.padding, frame);
-        self.condition(frame);
-        frame.iter_mut().zip(&self.window).for_each(|(value, window)| *value = *value * *window);
-        zeros.fill(T::zero());
-        #[expect(clippy::expect_used, reason = "all three buffers were made by this plan")]
-        self.fft
-            .process_with_scratch(&mut scratch.frame, &mut scratch.spectrum, &mut scratch.fft)
-            .expect("buffer lengths of the plan");
-        for (out, x) in out.iter_mut().zip(&scratch.spectrum) {
-            let power: f64 = (x.re * x.re + x.im * x.im).into();
-            *out = if self.magnitude { power.sqrt() } else { power } as f32;
+    /// Writes the windowed samples as complex numbers.
+    #[inline(always)]
+    fn fill(&self, frame: &[T], out: &mut [Complex<T>]) {
+        if self.n_fft.is_multiple_of(2) {
+            let (samples, window) = (frame.as_chunks::<2>().0, self.window.as_chunks::<2>().0);
+            for ((z, x), w) in out.iter_mut().zip(samples).zip(window) {
+                *z = Complex::new(x[0] * w[0], x[1] * w[1]);
+            }
+        } else {
+            for ((z, x), w) in out.iter_mut().zip(frame).zip(&self.window) {
+                *z = Complex::new(*x * *w, T::zero());
+            }
         }
     }
 
-    /// Copies the padded clip from its sample `start` on.
-    fn samples(&self, clip: &[f32], start: isize, frame: &mut [T]) {
+    /// `|X|^power` from the transforms `Z` of [`LANES`] frames of `n_fft / 2 = m` numbers: with
+    /// `E = (Z[k] + conj Z[m - k]) / 2`, that of the even samples, and `i O = (Z[k] - conj Z[m - k]) / 2`, that of the
+    /// others, `X[k] = E + exp(-2 pi i k / n_fft) O` and `conj X[m - k] = E - exp(-2 pi i k / n_fft) O`.
+    #[inline(always)]
+    fn take_apart(&self, spectra: &[Complex<T>], out: &mut [Lanes]) {
+        let last = self.fft.len() / 2;
+        self.take_bins_apart::<1>(0, spectra, out);
+        let mut first = 1;
+        while first + TILE <= last + 1 {
+            self.take_bins_apart::<TILE>(first, spectra, out);
+            first += TILE;
+        }
+        (first..=last).for_each(|bin| self.take_bins_apart::<1>(bin, spectra, out));
+    }
+
+    /// The bins `first..first + N` and their mirror images.
+    #[inline(always)]
+    fn take_bins_apart<const N: usize>(&self, first: usize, spectra: &[Complex<T>], out: &mut [Lanes]) {
+        let half = self.fft.len();
+        let mirrored = if first == 0 { 0 } else { half + 1 - N - first };
+        let zeros = [[T::zero(); LANES]; N];
+        let (mut re, mut im, mut mirrored_re, mut mirrored_im) = (zeros, zeros, zeros, zeros);
+        for (lane, spectrum) in spectra.chunks_exact(half).enumerate() {
+            let (from, mirrored) = (&spectrum[first..first + N], &spectrum[mirrored..mirrored + N]);
+            for i in 0..N {
+                (re[i][lane], im[i][lane]) = (from[i].re, from[i].im);
+                let z = mirrored[N - 1 - i];
+                (mirrored_re[i][lane], mirrored_im[i][lane]) = (z.re, z.im);
+            }
+        }
+        let one_half = T::one() / (T::one() + T::one());
+        for (i, turn) in self.turns[first..first + N].iter().enumerate() {
+            let (mut value, mut mirrored) = (Lanes([0.0; LANES]), Lanes([0.0; LANES]));
+            for lane in 0..LANES {
+                let even =
+                    Complex::new(re[i][lane] + mirrored_re[i][lane], im[i][lane] - mirrored_im[i][lane]);
+                let odd =
+                    Complex::new(re[i][lane] - mirrored_re[i][lane], im[i][lane] + mirrored_im[i][lane]);
+                let turned = odd * *turn;
+                value.0[lane] = self.value((even + turned).scale(one_half));
+                mirrored.0[lane] = self.value((even - turned).scale(one_half));
+            }
+            out[first + i] = value;
+            out[half - first - i] = mirrored;
+        }
+    }
+
+    /// `|X|^power` from the transforms of [`LANES`] frames of `n_fft` numbers.
+    #[inline(always)]
+    fn side_by_side(&self, spectra: &[Complex<T>], out: &mut [Lanes]) {
+        for (lane, spectrum) in spectra.chunks_exact(self.n_fft).enumerate() {
+            for (out, x) in out.iter_mut().zip(spectrum) {
+                out.0[lane] = self.value(*x);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn value(&self, x: Complex<T>) -> f32 {
+        let power: f64 = (x.re * x.re + x.im * x.im).into();
+        (if self.magnitude { power.sqrt() } else { power }) as f32
+    }
+
+    /// Copies the samples of frame `index` out of the padded clip.
+    #[inline(always)]
+    fn samples(&self, clip: &[f32], index: usize, frame: &mut [T]) {
+        let start = (index * self.hop_length) as isize - self.padding;
         let inside = usize::try_from(start).ok().and_then(|from| clip.get(from..from + frame.len()));
         match inside {
             Some(samples) => {
-                frame.iter_mut().zip(samples).for_each(|(value, sample)| *value = T::from(*sample));
+                for (value, sample) in frame.iter_mut().zip(samples) {
+                    *value = T::from(*sample);
+                }
             }
             None => {
                 for (position, value) in (start..).zip(frame) {
@@ -157,6 +265,7 @@ impl<T: Real> Transform<T> {
     }
 
     /// Takes away the mean and the share of the sample before (Kaldi's order).
+    #[inline(always)]
     fn condition(&self, frame: &mut [T]) {
         if self.remove_dc_offset {
             let sum = frame.iter().fold(T::zero(), |sum, x| sum + *x);
@@ -191,7 +300,7 @@ impl<T: Real> Transform<T> {
 impl<T> std::fmt::Debug for Transform<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Transform")
-            .field("window", &self.window.len())
+            .field("n_fft", &self.n_fft)
             .field("hop_length", &self.hop_length)
             .finish_non_exhaustive()
     }
@@ -209,11 +318,25 @@ mod tests {
         Transform::new(config)
     }
 
+    /// Keeps one frame.
+    struct Frame {
+        index: usize,
+        values: Vec<f32>,
+    }
+
+    impl Sink for Frame {
+        fn take(&mut self, block: Range<usize>, spectra: &[Lanes]) {
+            if block.contains(&self.index) {
+                self.values = spectra.iter().map(|bin| bin.0[self.index - block.start]).collect();
+            }
+        }
+    }
+
     /// What the transform makes of frame `index`.
     fn frame<T: Real>(stft: &Transform<T>, clip: &[f32], index: usize) -> Vec<f32> {
-        let mut found = Vec::new();
-        stft.run(clip, index + 1, |_, spectrum| found = spectrum.to_vec());
-        found
+        let mut found = Frame { index, values: Vec::new() };
+        stft.run(clip, index + 1, &mut found);
+        found.values
     }
 
     fn config(n_fft: usize, pad_mode: PadMode) -> FeatureConfig {
@@ -232,7 +355,7 @@ mod tests {
 
     #[test]
     fn equals_the_definition_for_any_length() {
-        for n_fft in [2, 7, 16, 25, 400] {
+        for n_fft in [2, 4, 6, 7, 16, 25, 34, 400] {
             let stft = single(&config(n_fft, PadMode::Constant));
             let clip: Vec<f32> = (0..n_fft * 2).map(|i| ((i * i % 17) as f32 - 8.0) / 8.0).collect();
             let start = n_fft / 2 / 3 + 1;
@@ -269,10 +392,10 @@ mod tests {
     #[test]
     fn a_frame_of_the_windows_length_starts_at_its_hop_or_has_its_middle_in_it() {
         let clip = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
-        let frame = |snip_edges, index: isize| {
+        let frame = |snip_edges, index: usize| {
             let stft = double(&windows(4, snip_edges));
             let mut frame = [0.0; 4];
-            stft.samples(&clip, index * 3 - stft.padding, &mut frame);
+            stft.samples(&clip, index, &mut frame);
             frame
         };
         assert_eq!((frame(true, 0), frame(true, 1)), ([1., 2., 3., 4.], [4., 5., 6., 7.]));
