@@ -41,8 +41,9 @@ TRAINED = {
     "cnn": 2.0, "crnn": 1.5, "lstm": 1.5, "m5": 1.5, "m18": 1.5, "simple": 1.5,
     "resnet50": 1.0, "mobilenet_v2": 1.0, "ast": 1.0, "ast_base": None,
 }  # fmt: skip
-# Those with convolutions over pictures, for which PyTorch has another layout.
-PICTURES = ["cnn", "crnn", "simple", "resnet50", "mobilenet_v2"]
+# Networks that are also compared with PyTorch's other modes; another layout is for convolutions over pictures.
+MODES = ["PyTorch channels_last", "PyTorch bf16"]
+MODES_OF = {"cnn": MODES, "crnn": MODES, "lstm": MODES[1:], "resnet50": MODES, "mobilenet_v2": MODES, "ast": MODES[1:]}
 # Networks with the ask of inference: ONNX Runtime's seconds over ours.
 INFERRED = {
     "cnn": 1.0, "crnn": None, "lstm": None, "m5": None, "m18": None, "simple": None,
@@ -52,6 +53,8 @@ BATCHES = [1, 2, 4, 8, 16, 32, 64]
 FRAMES = [44, 87, 173, 345, 690]
 CLIPS = [1, 2, 4, 8, 16, 32, 64, 128]
 FRAMES_A_SECOND = 22_050 / 512
+# A log-mel frame: real FFT of 2,048 samples, power, and two bands a bin.
+LOG_MEL_FRAME = 2.5 * 2048 * 11 + 3 * 1025 + 2 * 2 * 1025
 
 
 @dataclasses.dataclass
@@ -60,6 +63,8 @@ class Contestant:
 
     peer: str
     command: str
+    # Of several lines the one whose work begins like this.
+    work: str = ""
     outside: bool = False
     environment: dict = dataclasses.field(default_factory=dict)
 
@@ -75,6 +80,9 @@ class Row:
     chart: str | None = None
     # Passes over the network: forward is 1, forward and backward are 3.
     passes: int = 0
+    # Floating-point operations, where no network tells them.
+    flop: float | None = None
+    rounds: int | None = None
 
 
 def ours(arguments, threads=2):
@@ -91,6 +99,14 @@ def onnx(arguments, threads=2):
     return Contestant("ONNX Runtime", f"{{python}} benches/peers/inference.py {arguments} --threads {threads}")
 
 
+def pipeline(work, threads, recordings=""):
+    return Contestant(OURS, f"{{pipeline}} {recordings}", work, environment={"RAYON_NUM_THREADS": str(threads)})
+
+
+def features(peer, work, recordings=""):
+    return Contestant(peer, f"{{python}} benches/peers/features.py {recordings}", work)
+
+
 def rows():
     for name, ask in TRAINED.items():
         yield Row(f"train step {name}", [ours(name), torch(name)], ask, passes=3)
@@ -98,6 +114,11 @@ def rows():
         for batch in (1, 32):
             contest = [ours(f"{name} --infer --batch {batch}"), onnx(f"{name} --batch {batch}")]
             yield Row(f"inference {name}, batch {batch}", contest, ask, passes=1)
+    for peer, ask in [("librosa", 8.0), ("torchaudio", 4.0)]:
+        contest = [pipeline("log-mel", 1), features(peer, "log-mel")]
+        yield Row(f"log-mel, 4 s clip, 1 thread ({peer})", contest, ask, threads=1, flop=173 * LOG_MEL_FRAME)
+    contest = [pipeline("decode", 2, "{recordings}"), features("librosa", "decode", "{recordings}")]
+    yield Row("decode + resample + log-mel, 1,000 clips", contest, ask=5.0, rounds=2)
     yield Row("first answer, cold process, cnn bundle", [
         Contestant(OURS, "{oido} predict {bundle} {clip} --format json", outside=True),
         Contestant("Python", "{python} benches/peers/first_answer.py {onnx} {scratch} {clip}", outside=True),
@@ -109,18 +130,18 @@ def rows():
     for threads in (1, 2):
         contest = [ours("cnn --infer --batch 32", threads), onnx("cnn --batch 32", threads)]
         yield Row(f"threads: inference cnn, {threads}", contest, None, threads, "threads", 1)
-    for name in TRAINED:
-        modes = (["channels_last"] if name in PICTURES else []) + ["bf16"]
-        contest = [ours(name), *(torch(name, mode=mode) for mode in modes)]
+    for name, modes in MODES_OF.items():
+        contest = [ours(name), *(torch(name, mode=mode.split()[1]) for mode in modes)]
         yield Row(f"modes: train step {name}", contest, chart="modes", passes=3)
     for batch in BATCHES:
-        arguments = f"cnn --batch {batch}"
+        arguments = f"cnn --batch {batch} --seconds 1"
         yield Row(f"batch: train step cnn, {batch}", [ours(arguments), torch(arguments)], chart="batch", passes=3)
     for frames in FRAMES:
-        arguments = f"cnn --batch 8 --frames {frames}"
+        arguments = f"cnn --batch 8 --frames {frames} --seconds 1"
         yield Row(f"length: train step cnn, {frames}", [ours(arguments), torch(arguments)], chart="length", passes=3)
     for clips in CLIPS:
-        contest = [ours(f"cnn --infer --batch {clips}"), onnx(f"cnn --batch {clips}")]
+        arguments = f"cnn --batch {clips} --seconds 1"
+        contest = [ours(f"{arguments} --infer"), onnx(arguments)]
         yield Row(f"clips: inference cnn, {clips}", contest, chart="clips", passes=1)
 
 
@@ -128,16 +149,18 @@ class Runner:
     """Runs contestants in turn."""
 
     def __init__(self, args):
-        self.args = args
-        self.words = {"python": sys.executable, "oido": str(args.oido), "train_step": str(args.train_step)}
+        self.args, self.limits = args, {}
+        self.words = {"python": [args.python], "oido": [str(args.oido)]} | built()
 
     def measure(self, row):
+        if "recordings" in row.contestants[0].command:
+            self.words["recordings"] = recordings(self.args.recordings)
         if "first answer" in row.name:
             self.words |= first_answer(self.words, self.args.scratch)
-        limit = run_json(f"{{python}} benches/peers/limit.py --threads {row.threads}", self.words)
+        limit = self.limit(row.threads)
         passes, load = {contestant.peer: [] for contestant in row.contestants}, os.getloadavg()[0]
         # Whole processes are noisier than passes inside of one.
-        for _ in range(self.args.rounds * (3 if row.contestants[0].outside else 1)):
+        for _ in range((row.rounds or self.args.rounds) * (3 if row.contestants[0].outside else 1)):
             for contestant in row.contestants:
                 passes[contestant.peer].append(self.once(contestant))
         if "first answer" in row.name:
@@ -159,35 +182,54 @@ class Runner:
             "peers": results,
         }  # fmt: skip
 
+    def limit(self, threads):
+        """The machine's limit on so many threads, measured once in a run."""
+        if threads not in self.limits:
+            [self.limits[threads]] = self.lines(f"{{python}} benches/peers/limit.py --threads {threads}")
+        return self.limits[threads]
+
     def once(self, contestant):
-        environment = {**os.environ, **contestant.environment}
         if not contestant.outside:
-            return run_json(contestant.command, self.words, environment)
-        command = words(contestant.command, self.words)
+            lines = self.lines(contestant.command, contestant.environment)
+            mine = (line for line in lines if line["peer"] == contestant.peer and line["work"].startswith(contestant.work))
+            return next(mine)
         start = time.perf_counter()
-        output = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True, env=environment).stdout
-        return {"seconds": time.perf_counter() - start, "answer": json.loads(output)}
+        [answer] = self.lines(contestant.command, contestant.environment)
+        return {"seconds": time.perf_counter() - start, "answer": answer}
+
+    def lines(self, command, environment=()):
+        """What a command prints, line by line."""
+        command = list(words(command, self.words))
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **dict(environment)})
+        if done.returncode:
+            sys.exit(f"{' '.join(command)[:300]}: status {done.returncode}\n{done.stderr}")
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def words(command, known):
-    return [word.format(**known) for word in shlex.split(command)]
+    """The words of a command; `{name}` is one of those that are known, and may be several or part of one."""
+    for word in shlex.split(command):
+        name = word.strip("{}")
+        yield from known[name] if f"{{{name}}}" == word else [word.format(**{key: value[0] for key, value in known.items()})]
 
 
-def run_json(command, known, environment=None):
-    done = subprocess.run(words(command, known), cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
-    if done.returncode:
-        sys.exit(f"{' '.join(words(command, known))}: status {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+def recordings(folders):
+    """The first 1,000 recordings of the folders, in the order of their paths."""
+    names = (path for folder in folders for path in folder.rglob("*") if path.suffix in (".wav", ".flac", ".ogg", ".mp3"))
+    paths = sorted(map(str, names))
+    if len(paths) < 1000:
+        sys.exit(f"{len(paths)} recordings; name folders with at least 1,000 with --recordings")
+    return paths[:1000]
 
 
 def shown(contestant):
     """The command as a reader would type it."""
     names = {
-        "python": "python", "oido": "oido", "train_step": "cargo bench --bench train_step --", "bundle": "cnn.tar.gz",
-        "clip": "clip.wav", "onnx": "cnn.onnx", "scratch": "cnn",
+        "python": "python", "oido": "oido", "train_step": "cargo bench --bench train_step --",
+        "pipeline": "cargo bench --bench pipeline --", "recordings": "RECORDING...", "bundle": "cnn.tar.gz", "clip": "clip.wav", "onnx": "cnn.onnx", "scratch": "cnn",
     }  # fmt: skip
     settings = [f"{key}={value}" for key, value in contestant.environment.items()]
-    return " ".join([*settings, contestant.command.format(**names)])
+    return " ".join([*settings, contestant.command.format(**names)]).strip()
 
 
 RECIPE = """name = "first-answer"
@@ -212,9 +254,10 @@ batch_size = 10
 def first_answer(known, scratch):
     """A bundle of the study's cnn, trained for one epoch on the demo city; the same network for ONNX Runtime; a clip."""
     files = {"bundle": "cnn.tar.gz", "onnx": "cnn.onnx", "scratch": "", "clip": "clip.wav"}
-    made = {name: str(scratch / file) for name, file in files.items()}
+    made = {name: [str(scratch / file)] for name, file in files.items()}
     known = known | made
-    if not pathlib.Path(made["clip"]).exists():
+    [clip] = made["clip"]
+    if not pathlib.Path(clip).exists():
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         (scratch / "recipe.toml").write_text(RECIPE)
@@ -225,8 +268,8 @@ def first_answer(known, scratch):
             "tar xzf {bundle} -C {scratch}",
             "{python} benches/peers/inference.py cnn --weights {scratch}/model.safetensors --export {onnx}",
         ]:
-            subprocess.run(words(command, known), check=True, cwd=ROOT, stdout=sys.stderr)
-        join(sorted((scratch / "city").rglob("*.wav"))[:2], made["clip"])
+            subprocess.run(list(words(command, known)), check=True, cwd=ROOT, stdout=sys.stderr)
+        join(sorted((scratch / "city").rglob("*.wav"))[:2], clip)
     return made
 
 
@@ -266,10 +309,10 @@ def machine():
 
 def flop(row, result):
     """Floating-point operations of one pass of a row, as far as they can be counted: those of convolutions, dense and
-    recurrent layers. A step is counted as three times the forward pass (the first layer's input needs no gradient, so it
+    recurrent layers, and of the Fourier transform. A step is counted as three times the forward pass (the first layer's input needs no gradient, so it
     is a little less)."""
     line = result["peers"][OURS]
-    return 2 * line["multiply_adds"] * line["batch"] * row.passes if row.passes else None
+    return 2 * line["multiply_adds"] * line["batch"] * row.passes if row.passes else row.flop
 
 
 def seconds(value):
@@ -288,7 +331,7 @@ def table(measured):
             continue
         peer, mine = result["peers"][main_peer(row)]["seconds"], result["peers"][OURS]["seconds"]
         work, limit = flop(row, result), result["limit"]["f32"] * 1e9
-        share = " | ".join([]) if not work else f"{work / peer / limit:.0%}, {work / mine / limit:.0%}"
+        share = "" if not work else f"{work / peer / limit:.0%}, {work / mine / limit:.0%}"
         asked = f"≥ {row.ask:g}" if row.ask else ""
         met = row.ask is None or peer / mine >= row.ask
         ratio = f"{peer / mine:.2f}" if met else f"**{peer / mine:.2f}**"
@@ -319,7 +362,6 @@ def modes_table(measured):
     return lines
 
 
-MODES = ["PyTorch channels_last", "PyTorch bf16"]
 CHARTS = {
     "clips": ("Inference of cnn", "clips", "seconds", 1),
     "length": ("Training step of cnn, 8 clips", "seconds of sound in a clip", "seconds", FRAMES_A_SECOND),
@@ -397,13 +439,13 @@ def page(stored):
         f"| processor | {host['processor']}; {host['cores']} cores, cache {host['cache']} |",
         f"| instructions | {host['flags']} |",
         f"| memory, system | {host['memory_gib']} GiB, {host['system']} |",
-        f"| limit of matrix products, 2 threads | {best['f32']:,.0f} GFLOP/s in f32, {best['bf16']:,.0f} in bf16 (PyTorch, best of the day) |",
+        f"| limit of matrix products, 2 threads | {best['f32']:,.0f} GFLOP/s in f32, {best['bf16']:,.0f} in bf16 (`benches/peers/limit.py`, best of all runs) |",
         f"| versions | {', '.join(f'{peer} {version}' for peer, version in versions.items() if version)} |", "",
         "## Against peers", "",
         "Two threads, f32. The contestants took turns, each in a process of its own, and the median of the passes counts. "
         "The ratio is the peer's time over oido's: above 1 oido is faster; **bold** is below what was asked. The share of the "
-        "limit counts multiply-adds (`oido models`), a training step as three forward passes, against the matrix products that "
-        "PyTorch did in the same run.", "",
+        "limit counts multiply-adds (`oido models`), a training step as three forward passes, against the matrix products of "
+        "the same run.", "",
         *table(measured), "",
         *(["## Where an ask is missed", "", *notes, ""] if notes else []),
         "## Memory of training", "",
@@ -427,12 +469,12 @@ def page(stored):
     ]))  # fmt: skip
 
 
-def train_step():
-    """The binary of benches/train_step.rs, built if it must be."""
-    command = ["cargo", "bench", "--no-run", "--bench", "train_step", "--message-format", "json", "--quiet"]
+def built():
+    """The benchmarks' binaries by name, built if they must be."""
+    command = ["cargo", "bench", "--no-run", "--bench", "*", "--message-format", "json", "--quiet"]
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     made = (json.loads(line) for line in lines if line.startswith("{"))
-    return next(line["executable"] for line in made if line.get("executable") and line["target"]["name"] == "train_step")
+    return {line["target"]["name"]: [line["executable"]] for line in made if line.get("executable")}
 
 
 def main():
@@ -442,7 +484,9 @@ def main():
     arguments.add_argument("--rounds", type=int, default=3, help="passes of each contestant")
     arguments.add_argument("--store", type=pathlib.Path, default=DOCS / "performance.json")
     arguments.add_argument("--oido", type=pathlib.Path, default=ROOT / "target/release/oido")
-    arguments.add_argument("--train-step", type=pathlib.Path, help="binary of benches/train_step.rs; default: cargo's")
+    arguments.add_argument("--python", default=sys.executable, help="with the peers' packages; default: this one")
+    folders = {"nargs": "+", "type": pathlib.Path, "metavar": "FOLDER", "default": []}
+    arguments.add_argument("--recordings", **folders, help="of the 1,000 clips that are decoded")
     scratch = pathlib.Path(tempfile.gettempdir()) / "oido-performance"
     arguments.add_argument("--scratch", type=pathlib.Path, default=scratch)
     args = arguments.parse_args()
@@ -455,9 +499,7 @@ def main():
         stored = json.loads(args.store.read_text())
         if stored["machine"]["processor"] != machine()["processor"]:
             sys.exit(f"{args.store} holds numbers of another machine; remove it, or give another --store")
-    if chosen and not args.train_step:
-        args.train_step = train_step()
-    runner = Runner(args)
+    runner = Runner(args) if chosen else None
     for row in chosen:
         stored["rows"][row.name] = runner.measure(row)
         args.store.write_text(json.dumps(stored, indent=1) + "\n")
