@@ -29,7 +29,7 @@ pub(super) struct Transform<T> {
     n_fft: usize,
     /// Samples of a frame; up to `n_fft` zeros follow.
     samples: usize,
-    /// `n_fft` factors.
+    /// A factor for each of them.
     window: Vec<T>,
     hop_length: usize,
     /// Samples before the clip in the first frame; negative when the frame starts inside.
@@ -109,7 +109,7 @@ impl<T: Real> Transform<T> {
             window.splice(0..0, std::iter::repeat_n(0.0, left));
             samples = n_fft;
         }
-        window.resize(n_fft, 0.0);
+        window.resize(samples, 0.0);
         let (padding, edges) = match (config.framing, config.pad_mode) {
             (Framing::NFft, _) if !config.center => (0, Edges::Zeros),
             (Framing::NFft, PadMode::Constant) => (n_fft as isize / 2, Edges::Zeros),
@@ -146,16 +146,22 @@ impl<T: Real> Transform<T> {
     fn run(&self, clip: &[f32], frames: usize, sink: &mut impl Sink) {
         let zero = Complex::new(T::zero(), T::zero());
         let len = self.fft.len();
-        let mut frame = vec![T::zero(); self.n_fft];
+        let mut frame = vec![T::zero(); self.samples];
         let mut spectra = vec![zero; LANES * len];
         let mut scratch = vec![zero; self.fft.get_inplace_scratch_len()];
         let mut out = vec![Lanes([0.0; LANES]); self.bins()];
         for first in (0..frames).step_by(LANES) {
             let block = first..frames.min(first + LANES);
             for (index, spectrum) in block.clone().zip(spectra.chunks_exact_mut(len)) {
-                self.samples(clip, index, &mut frame[..self.samples]);
-                self.condition(&mut frame[..self.samples]);
-                self.fill(&frame, spectrum);
+                let inside = self.inside(clip, index).filter(|_| !self.is_conditioned());
+                match inside {
+                    Some(samples) => self.fill(samples, spectrum),
+                    None => {
+                        self.samples(clip, index, &mut frame);
+                        self.condition(&mut frame);
+                        self.fill(&frame, spectrum);
+                    }
+                }
                 self.fft.process_with_scratch(spectrum, &mut scratch);
             }
             if self.n_fft.is_multiple_of(2) {
@@ -167,18 +173,24 @@ impl<T: Real> Transform<T> {
         }
     }
 
-    /// Writes the windowed samples as complex numbers.
+    /// Writes the windowed samples as complex numbers, and zeros after them.
     #[inline(always)]
-    fn fill(&self, frame: &[T], out: &mut [Complex<T>]) {
-        if self.n_fft.is_multiple_of(2) {
-            let (samples, window) = (frame.as_chunks::<2>().0, self.window.as_chunks::<2>().0);
-            for ((z, x), w) in out.iter_mut().zip(samples).zip(window) {
-                *z = Complex::new(x[0] * w[0], x[1] * w[1]);
-            }
-        } else {
-            for ((z, x), w) in out.iter_mut().zip(frame).zip(&self.window) {
-                *z = Complex::new(*x * *w, T::zero());
-            }
+    fn fill<S: Copy + Into<T>>(&self, samples: &[S], out: &mut [Complex<T>]) {
+        let value = |(x, w): (&S, &T)| (*x).into() * *w;
+        if !self.n_fft.is_multiple_of(2) {
+            let mut values = samples.iter().zip(&self.window).map(value);
+            out.fill_with(|| Complex::new(values.next().unwrap_or_else(T::zero), T::zero()));
+            return;
+        }
+        let (pairs, last) = samples.as_chunks::<2>();
+        let (windows, _) = self.window.as_chunks::<2>();
+        let (filled, rest) = out.split_at_mut(pairs.len());
+        for ((z, x), w) in filled.iter_mut().zip(pairs).zip(windows) {
+            *z = Complex::new(value((&x[0], &w[0])), value((&x[1], &w[1])));
+        }
+        rest.fill(Complex::new(T::zero(), T::zero()));
+        if let (Some(z), Some(x)) = (rest.first_mut(), last.first()) {
+            z.re = value((x, &self.window[samples.len() - 1]));
         }
     }
 
@@ -202,25 +214,21 @@ impl<T: Real> Transform<T> {
     fn take_bins_apart<const N: usize>(&self, first: usize, spectra: &[Complex<T>], out: &mut [Lanes]) {
         let half = self.fft.len();
         let mirrored = if first == 0 { 0 } else { half + 1 - N - first };
-        let zeros = [[T::zero(); LANES]; N];
-        let (mut re, mut im, mut mirrored_re, mut mirrored_im) = (zeros, zeros, zeros, zeros);
+        let zeros = [[Complex::new(T::zero(), T::zero()); LANES]; N];
+        let (mut z, mut mirror) = (zeros, zeros);
         for (lane, spectrum) in spectra.chunks_exact(half).enumerate() {
             let (from, mirrored) = (&spectrum[first..first + N], &spectrum[mirrored..mirrored + N]);
             for i in 0..N {
-                (re[i][lane], im[i][lane]) = (from[i].re, from[i].im);
-                let z = mirrored[N - 1 - i];
-                (mirrored_re[i][lane], mirrored_im[i][lane]) = (z.re, z.im);
+                z[i][lane] = from[i];
+                mirror[i][lane] = mirrored[N - 1 - i];
             }
         }
         let one_half = T::one() / (T::one() + T::one());
         for (i, turn) in self.turns[first..first + N].iter().enumerate() {
             let (mut value, mut mirrored) = (Lanes([0.0; LANES]), Lanes([0.0; LANES]));
             for lane in 0..LANES {
-                let even =
-                    Complex::new(re[i][lane] + mirrored_re[i][lane], im[i][lane] - mirrored_im[i][lane]);
-                let odd =
-                    Complex::new(re[i][lane] - mirrored_re[i][lane], im[i][lane] + mirrored_im[i][lane]);
-                let turned = odd * *turn;
+                let (z, mirror) = (z[i][lane], mirror[i][lane].conj());
+                let (even, turned) = (z + mirror, (z - mirror) * *turn);
                 value.0[lane] = self.value((even + turned).scale(one_half));
                 mirrored.0[lane] = self.value((even - turned).scale(one_half));
             }
@@ -245,23 +253,30 @@ impl<T: Real> Transform<T> {
         (if self.magnitude { power.sqrt() } else { power }) as f32
     }
 
+    /// The sample of the clip with which frame `index` begins; negative before it.
+    #[inline(always)]
+    fn start(&self, index: usize) -> isize {
+        (index * self.hop_length) as isize - self.padding
+    }
+
+    /// The samples of frame `index`, when none of them lies outside the clip.
+    #[inline(always)]
+    fn inside<'a>(&self, clip: &'a [f32], index: usize) -> Option<&'a [f32]> {
+        let start = usize::try_from(self.start(index)).ok()?;
+        clip.get(start..start + self.samples)
+    }
+
     /// Copies the samples of frame `index` out of the padded clip.
     #[inline(always)]
     fn samples(&self, clip: &[f32], index: usize, frame: &mut [T]) {
-        let start = (index * self.hop_length) as isize - self.padding;
-        let inside = usize::try_from(start).ok().and_then(|from| clip.get(from..from + frame.len()));
-        match inside {
-            Some(samples) => {
-                for (value, sample) in frame.iter_mut().zip(samples) {
-                    *value = T::from(*sample);
-                }
-            }
-            None => {
-                for (position, value) in (start..).zip(frame) {
-                    *value = T::from(self.padded(clip, position));
-                }
-            }
+        for (position, value) in (self.start(index)..).zip(frame) {
+            *value = T::from(self.padded(clip, position));
         }
+    }
+
+    #[inline(always)]
+    fn is_conditioned(&self) -> bool {
+        self.remove_dc_offset || self.preemphasis != T::zero()
     }
 
     /// Takes away the mean and the share of the sample before (Kaldi's order).
