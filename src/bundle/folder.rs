@@ -6,11 +6,12 @@ use std::path::Path;
 
 use crate::files::parent;
 
-use super::Error;
+use super::manifest::verify;
 use super::members::{Members, check_complete, check_size, known};
+use super::{Error, Manifest};
 
-/// Reads the members of a folder; links and special files are refused, never followed.
-pub(super) fn read(bundle: &Path) -> Result<Members, Error> {
+/// Reads the members of a folder and checks them against the manifest; links and special files are refused, never followed.
+pub(super) fn read(bundle: &Path) -> Result<(Members, Manifest), Error> {
     let mut members = Members::new();
     for entry in fs::read_dir(bundle).map_err(|e| Error::io(bundle, "list the folder", e))? {
         let entry = entry.map_err(|e| Error::io(bundle, "list the folder", e))?;
@@ -21,14 +22,15 @@ pub(super) fn read(bundle: &Path) -> Result<Members, Error> {
             return Err(Error::member(bundle, name, "not a regular file (links are not followed)"));
         }
         check_size(bundle, name, metadata.len())?;
-        let mut content = Vec::new();
+        let mut content = Vec::with_capacity(metadata.len() as usize + 1);
         fs::File::open(&path)
             .and_then(|file| file.take(metadata.len() + 1).read_to_end(&mut content))
             .map_err(|e| Error::io(&path, "read", e))?;
         members.insert(name, content);
     }
     check_complete(bundle, &members)?;
-    Ok(members)
+    let manifest = verify(bundle, &members)?;
+    Ok((members, manifest))
 }
 
 /// Writes a new folder (missing ones above it are made): staged beside the target and renamed, so a half-written bundle never has its name.

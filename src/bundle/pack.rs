@@ -8,7 +8,7 @@ use crate::dataset::Labels;
 use crate::pretrained::Started;
 
 use super::config::BundleConfig;
-use super::manifest::{Manifest, json, verify};
+use super::manifest::{Manifest, json};
 use super::members::Members;
 use super::{Error, archive, card, folder};
 
@@ -74,8 +74,7 @@ pub fn open(path: &Path) -> Result<Bundle, Error> {
     if !path.exists() {
         return Err(Error::bundle(path, "no such file or folder"));
     }
-    let mut members = if path.is_dir() { folder::read(path)? } else { archive::read(path)? };
-    let manifest = verify(path, &members)?;
+    let (mut members, manifest) = if path.is_dir() { folder::read(path)? } else { archive::read(path)? };
     let config: BundleConfig = parse(path, &members, "config.json")?;
     let labels: Labels = parse(path, &members, "labels.json")?;
     check(path, &config, &labels)?;
