@@ -1,10 +1,11 @@
-//! Files written whole or not at all, and their fingerprints.
+//! Files written whole or not at all, files mapped into memory, and their fingerprints.
 
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
@@ -132,6 +133,19 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// The bytes of a file where the system keeps them, without a copy of one's own. An empty file has none.
+///
+/// For files that nobody changes once they have their name, as [`NewFile`] writes them; and only for as long as it takes
+/// to copy out what is wanted.
+#[allow(unsafe_code, reason = "a mapped file is beyond what the compiler can see")]
+pub fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the bytes must not change while they are borrowed. Programs of this house write a file under another name and
+    // rename it: a file that is replaced or removed stays what it was for those who have it mapped. A stranger who writes
+    // into it at that very moment changes numbers that no digest was taken of, and one who cuts it ends the program, as
+    // the system does when mapped bytes are gone; the bytes are only copied, and any bits are a number.
+    unsafe { Mmap::map(file) }
+}
+
 /// SHA-256 in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -167,6 +181,20 @@ mod tests {
         write_file(&path, "second").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_mapped_file_stays_what_it_was_when_it_is_replaced_or_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write_file(&path, "first").unwrap();
+        let mapped = map(&File::open(&path).unwrap()).unwrap();
+        write_file(&path, "the second, longer text").unwrap();
+        assert_eq!(&mapped[..], b"first");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(&mapped[..], b"first");
+        write_file(&path, "").unwrap();
+        assert!(map(&File::open(&path).unwrap()).unwrap().is_empty());
     }
 
     #[cfg(unix)]

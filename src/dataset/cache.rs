@@ -1,13 +1,15 @@
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
 use super::{Entry, Error, Manifest};
 use crate::features::{FeatureShape, Features};
-use crate::files::{hex, write_file};
+use crate::files::{self, NewFile, hex};
 
 /// First bytes of every entry on disk; the last one is the version of the layout.
 const MAGIC: &[u8; 8] = b"OIDOFEA\x01";
@@ -25,7 +27,8 @@ const HEADER: usize = 8 + 4 + 4 + 32;
 /// rewritten with the same length *and* the same time stamp goes unnoticed.
 ///
 /// A cache can never change a result and never fail a run: an entry that is damaged, truncated or of
-/// another shape is a miss and is replaced, and an entry that cannot be written is left out.
+/// another shape is a miss and is replaced, and an entry that cannot be written is left out. The digest of an entry on disk is
+/// checked when this cache first looks at it, and again when its size or time of modification is another.
 #[derive(Debug)]
 pub struct FeatureCache {
     store: Store,
@@ -34,8 +37,11 @@ pub struct FeatureCache {
 #[derive(Debug)]
 enum Store {
     Memory { max_bytes: usize, kept: Mutex<Kept> },
-    Disk { folder: PathBuf },
+    Disk { folder: PathBuf, checked: Mutex<HashMap<Key, Stamp>> },
 }
+
+/// Size and time of modification of an entry whose digest was right.
+type Stamp = (u64, SystemTime);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -59,15 +65,27 @@ impl FeatureCache {
         let folder = folder.into();
         std::fs::create_dir_all(&folder)
             .map_err(Error::io(&folder, "make the folder of the feature cache"))?;
-        Ok(Self { store: Store::Disk { folder } })
+        Ok(Self { store: Store::Disk { folder, checked: Mutex::default() } })
     }
 
     /// The features under `key`, if they are there and whole.
     pub(super) fn get(&self, key: &Key) -> Option<Features> {
         match &self.store {
             Store::Memory { kept, .. } => lock(kept).features.get(key).cloned(),
-            Store::Disk { folder } => {
-                std::fs::read(key.file(folder)).ok().and_then(|bytes| decode(key, &bytes))
+            Store::Disk { folder, checked } => {
+                let file = File::open(key.file(folder)).ok()?;
+                let metadata = file.metadata().ok()?;
+                let stamp = (metadata.len(), metadata.modified().ok()?);
+                let bytes = files::map(&file).ok()?;
+                let is_checked = lock(checked).get(key) == Some(&stamp);
+                if !is_checked && !is_whole(key, &bytes) {
+                    return None;
+                }
+                let found = decode(&bytes)?;
+                if !is_checked {
+                    lock(checked).insert(*key, stamp);
+                }
+                Some(found)
             }
         }
     }
@@ -82,8 +100,8 @@ impl FeatureCache {
                     kept.bytes += size;
                 }
             }
-            Store::Disk { folder } => {
-                if let Err(error) = write_file(&key.file(folder), encode(key, features)) {
+            Store::Disk { folder, .. } => {
+                if let Err(error) = write(&key.file(folder), &encode(key, features)) {
                     tracing::warn!("{}: cannot keep features: {error}", folder.display());
                 }
             }
@@ -131,6 +149,13 @@ fn add_file(hash: &mut Sha256, path: &Path) -> Option<()> {
     Some(())
 }
 
+/// Without waiting for the disk: features can be made again, and the digest tells what a power cut left.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = NewFile::create(path)?;
+    file.write_all(bytes)?;
+    file.finish_unsynced()
+}
+
 /// Layout on disk, all numbers little-endian: magic, bins u32, frames u32, sha256 of (key, bins, frames,
 /// values), values f32.
 fn encode(key: &Key, features: &Features) -> Vec<u8> {
@@ -139,18 +164,21 @@ fn encode(key: &Key, features: &Features) -> Vec<u8> {
     [MAGIC.as_slice(), &shape, &digest(key, &shape, &values), &values].concat()
 }
 
-fn decode(key: &Key, bytes: &[u8]) -> Option<Features> {
-    let (header, values) = bytes.split_at_checked(HEADER)?;
+/// Whether the bytes are those that were written under `key`.
+fn is_whole(key: &Key, bytes: &[u8]) -> bool {
+    let Some((header, values)) = bytes.split_at_checked(HEADER) else { return false };
     let (magic, rest) = header.split_at(8);
     let (shape, expected) = rest.split_at(8);
-    if magic != MAGIC || digest(key, shape, values) != *expected {
-        return None;
-    }
-    let (bins, frames) = shape.split_at(4);
+    magic == MAGIC && digest(key, shape, values) == *expected
+}
+
+/// The features in the bytes of an entry.
+fn decode(bytes: &[u8]) -> Option<Features> {
+    let (header, values) = bytes.split_at_checked(HEADER)?;
     let number = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize);
-    let shape = FeatureShape { bins: number(bins)?, frames: number(frames)? };
+    let shape = FeatureShape { bins: number(&header[8..12])?, frames: number(&header[12..16])? };
     let values: Vec<f32> = values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
-    (values.len() == shape.bins * shape.frames).then_some(Features { shape, values })
+    (values.len() == shape.bins.checked_mul(shape.frames)?).then_some(Features { shape, values })
 }
 
 fn shape_bytes(shape: FeatureShape) -> [u8; 8] {
@@ -165,7 +193,7 @@ fn digest(key: &Key, shape: &[u8], values: &[u8]) -> [u8; 32] {
 }
 
 /// A panic elsewhere cannot leave the map half written, so a poisoned lock is still good.
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -213,15 +241,40 @@ mod tests {
 
     #[test]
     fn an_entry_with_any_damaged_byte_is_a_miss() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |byte| key(byte).file(folder.path());
         let whole = encode(&key(1), &features());
-        assert!(decode(&key(1), &whole).is_some());
-        assert!(decode(&key(2), &whole).is_none(), "an entry under a wrong name must not be trusted");
+        let found = |byte, bytes: &[u8]| {
+            std::fs::write(file(byte), bytes).unwrap();
+            FeatureCache::on_disk(folder.path()).unwrap().get(&key(byte)).is_some()
+        };
+        assert!(found(1, &whole));
+        assert!(!found(2, &whole), "an entry under a wrong name must not be trusted");
         for position in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[position] ^= 0x10;
-            assert!(decode(&key(1), &damaged).is_none(), "byte {position}");
-            assert!(decode(&key(1), &whole[..position]).is_none(), "cut at {position}");
+            assert!(!found(1, &damaged), "byte {position}");
+            assert!(!found(1, &whole[..position]), "cut at {position}");
         }
+    }
+
+    #[test]
+    fn an_entry_that_was_replaced_since_it_was_checked_is_checked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = FeatureCache::on_disk(folder.path()).unwrap();
+        cache.put(&key(1), &features());
+        assert!(cache.get(&key(1)).is_some());
+        let path = key(1).file(folder.path());
+        let mut damaged = std::fs::read(&path).unwrap();
+        damaged[HEADER] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        let later = SystemTime::now() + std::time::Duration::from_secs(10);
+        File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        assert!(cache.get(&key(1)).is_none(), "damaged");
+        std::fs::write(&path, &damaged[..HEADER]).unwrap();
+        assert!(cache.get(&key(1)).is_none(), "cut");
+        cache.put(&key(1), &features());
+        assert_eq!(bits(&cache.get(&key(1)).unwrap()), bits(&features()), "replaced");
     }
 
     #[test]
