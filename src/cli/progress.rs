@@ -83,16 +83,18 @@ impl Observer for Progress<'_> {
                     bar.set_message(format!("loss {loss:.4}  {clips_per_second:.0} clips/s"));
                 });
             }
-            Event::Epoch { row, best } => {
+            Event::Epoch { row, best, waited } => {
+                let waited = waited.as_secs_f64();
                 if self.output.json() {
                     let mut line = serde_json::to_value(row).unwrap_or_default();
                     line["best"] = json!(best);
+                    line["waited"] = json!(waited);
                     self.output.json_line(&line);
                 } else {
                     // A stable line: SageMaker reads metrics from it with regular expressions.
                     self.output.say(&format!(
                         "epoch={} train_loss={:.4} train_accuracy={:.4} val_loss={:.4} val_accuracy={:.4} \
-                         seconds={:.1} clips_per_second={:.0}{}",
+                         seconds={:.1} clips_per_second={:.0} waited={waited:.2}{}",
                         row.epoch,
                         row.train_loss,
                         row.train_accuracy,

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
 use rayon::ThreadPool;
@@ -63,7 +64,7 @@ impl ClipLoader {
         let skipped = first_batch.saturating_mul(self.batch_size).min(positions.len());
         let (loader, (sender, receiver)) = (self.clone(), sync_channel(PREFETCH));
         let worker = std::thread::spawn(move || loader.produce(epoch, &positions[skipped..], &sender));
-        Epoch { receiver: Some(receiver), worker: Some(worker) }
+        Epoch { receiver: Some(receiver), worker: Some(worker), waited: Duration::ZERO }
     }
 
     /// Positions in the set in the order of visit.
@@ -98,9 +99,15 @@ impl ClipLoader {
 pub struct Epoch {
     receiver: Option<Receiver<Result<Batch, Error>>>,
     worker: Option<JoinHandle<()>>,
+    waited: Duration,
 }
 
 impl Epoch {
+    /// Time for which the consumer has waited for batches so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
     /// Ends the thread. A panic in it (a bug) goes on in the consumer instead of looking like a short epoch.
     fn finish(&mut self) {
         // The sender fails from now on, so the thread ends after the batch it is making.
@@ -116,7 +123,9 @@ impl Iterator for Epoch {
     type Item = Result<Batch, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let start = Instant::now();
         let next = self.receiver.as_ref()?.recv().ok();
+        self.waited += start.elapsed();
         if next.is_none() {
             self.finish();
         }

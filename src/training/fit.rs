@@ -4,7 +4,7 @@
 //! validation clips; then a row of results, the last and perhaps the best weights, and a checkpoint.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
@@ -71,11 +71,12 @@ impl Fit<'_> {
             if self.out_of_patience(&state) {
                 return Ok((Ended::EarlyStopping, state));
             }
-            (model, optimizer) = match self.train_epoch(model, optimizer, &mut state)? {
-                Trained::Whole(model, optimizer) => (*model, optimizer),
+            let waited;
+            (model, optimizer, waited) = match self.train_epoch(model, optimizer, &mut state)? {
+                Trained::Whole(model, optimizer, waited) => (*model, optimizer, waited),
                 Trained::Stopped => return Ok((Ended::Interrupted, state)),
             };
-            self.finish_epoch(&model, &optimizer, &mut state)?;
+            self.finish_epoch(&model, &optimizer, &mut state, waited)?;
         }
         Ok((Ended::Finished, state))
     }
@@ -90,7 +91,8 @@ impl Fit<'_> {
         let epoch = state.epoch as u64;
         let device = self.device.clone().autodiff();
         let (earlier, clips_before, start) = (state.seconds, state.clips, Instant::now());
-        for batch in self.train.epoch(epoch, state.step) {
+        let mut batches = self.train.epoch(epoch, state.step);
+        for batch in batches.by_ref() {
             // Burn draws dropout masks from one generator a device: seeded for every step, it has no history.
             device.seed(self.seed.number(Purpose::Dropout, epoch, state.step as u64));
             let batch = batch?;
@@ -125,7 +127,7 @@ impl Fit<'_> {
                 return Ok(Trained::Stopped);
             }
         }
-        Ok(Trained::Whole(Box::new(model), optimizer))
+        Ok(Trained::Whole(Box::new(model), optimizer, batches.waited()))
     }
 
     /// Validation, the row of results, weights and checkpoint.
@@ -134,6 +136,7 @@ impl Fit<'_> {
         model: &Model,
         optimizer: &ModuleOptimizer,
         state: &mut State,
+        waited: Duration,
     ) -> Result<(), Error> {
         let start = Instant::now();
         let valid = score(&model.valid(), self.valid, self.device)?;
@@ -164,7 +167,7 @@ impl Fit<'_> {
         state.next_epoch();
         checkpoint::save(&self.run_dir.checkpoints(), state, model, optimizer)?;
         if let Some(row) = state.rows.last() {
-            self.observer.event(&Event::Epoch { row, best });
+            self.observer.event(&Event::Epoch { row, best, waited });
         }
         Ok(())
     }
@@ -196,7 +199,8 @@ impl Fit<'_> {
 }
 
 enum Trained {
-    Whole(Box<Model>, ModuleOptimizer),
+    /// With the time for which the network waited for clips.
+    Whole(Box<Model>, ModuleOptimizer, Duration),
     Stopped,
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::results::EpochRow;
 
 /// What a run tells the outside while it goes on.
@@ -35,6 +37,8 @@ pub enum Event<'a> {
         row: &'a EpochRow,
         /// Whether it is the best so far.
         best: bool,
+        /// Time of training, as far as this process ran it, in which the network waited for clips.
+        waited: Duration,
     },
 }
 

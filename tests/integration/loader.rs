@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use oido::audio::{self, AudioConfig, Limits, Longer, Shorter, SilenceRule, Source};
 use oido::dataset::synth::{CityConfig, write_city};
@@ -143,6 +144,19 @@ fn rows_hold_the_features_and_targets_of_their_clips() {
         target[class] = 1.0;
         assert_eq!(batch.targets[row * 10..][..10], target);
     }
+}
+
+#[test]
+fn an_epoch_counts_the_time_for_which_batches_were_waited_for() {
+    let (_folder, manifest) = city();
+    let start = Instant::now();
+    let mut epoch = ClipLoader::new(Arc::new(clips(&manifest, None)), 6, SHUFFLED).epoch(0, 0);
+    assert!(epoch.waited().is_zero());
+    epoch.next().unwrap().unwrap();
+    let first = epoch.waited();
+    assert!(!first.is_zero(), "it had to be decoded");
+    epoch.by_ref().for_each(|batch| drop(batch.unwrap()));
+    assert!(epoch.waited() > first && epoch.waited() < start.elapsed());
 }
 
 #[test]

@@ -101,6 +101,17 @@ fn results(run: &Path) -> Vec<Vec<String>> {
         .collect()
 }
 
+#[test]
+fn the_line_of_an_epoch_tells_how_long_the_network_waited_for_clips() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&mut train(&folder.path().join("run"), &["--set", "training.epochs=1", "--json"]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let line: serde_json::Value = serde_json::from_str(stdout.lines().next().unwrap()).unwrap();
+    let (waited, time) = (line["waited"].as_f64().unwrap(), line["time"].as_f64().unwrap());
+    assert!(waited > 0.0 && waited < time, "{line}");
+}
+
 /// The run that nothing interrupted; computed once.
 fn reference() -> &'static Path {
     static RUN: OnceLock<tempfile::TempDir> = OnceLock::new();
