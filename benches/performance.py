@@ -136,7 +136,7 @@ batch_size = 10
 
 
 def first_answer(known, scratch):
-    """A bundle of the study's cnn, trained for one epoch on the demo city; the same network for ONNX Runtime; a clip."""
+    """A bundle of the study's cnn, trained for a moment on the demo city; the same network for ONNX Runtime; a clip."""
     files = {"bundle": "cnn.tar.gz", "onnx": "cnn.onnx", "scratch": "", "clip": "clip.wav"}
     made = {name: [str(scratch / file)] for name, file in files.items()}
     known = known | made
