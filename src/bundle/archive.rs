@@ -38,8 +38,8 @@ const EXTRA: [u8; 6] = [36, 0, b'O', b'I', 32, 0];
 const EXTRA_AT: usize = 10;
 const DIGEST: std::ops::Range<usize> = 16..48;
 
-/// The bytes of the archive: a pure function of the members. Nothing is compressed: weights shrink by a twelfth at best, and
-/// undoing that takes longer than all else that a first answer needs.
+/// The bytes of the archive: a pure function of the members. Nothing is compressed: weights shrink by 8 % or so, and undoing
+/// that was a third of the processor time of a first answer.
 pub(super) fn to_bytes(members: &Members) -> std::io::Result<Vec<u8>> {
     let gzip = GzBuilder::new().mtime(0).operating_system(255).extra([&EXTRA[2..], &[0; 32]].concat());
     let mut tar = tar::Builder::new(gzip.write(Vec::new(), Compression::none()));
