@@ -102,7 +102,7 @@ def charts_of(measured, folder):
 
 
 def draw_in(folder, chart, title, x_label, y_label, points):
-    if not points:
+    if not any(len(line) > 1 for line in points.values()):
         return []
     xs = sorted({x for line in points.values() for x, _ in line})
     svg = charts.line_chart(title, x_label, y_label, points, xs if chart != "size" else None)
@@ -123,6 +123,12 @@ def threads_table(measured):
     return lines
 
 
+def section(title, lines):
+    """A section, when it has more than the head of a table."""
+    shown = [line for line in lines if line]
+    return [title, "", *lines, ""] if len(shown) > 2 else []
+
+
 def page(stored, store):
     """The page and its charts beside the store."""
     measured = [(row, stored["rows"][row.name]) for row in rows() if row.name in stored["rows"]]
@@ -136,7 +142,7 @@ def page(stored, store):
     notes = [f"- **{row.name}**: {stored['notes'][row.name]}" for row, _ in measured if row.name in stored["notes"]]
     store.with_suffix(".md").write_text("\n".join([
         "# Performance", "",
-        "Written by `benches/performance.py` from `docs/performance.json`; every number was measured by the command beside it.", "",
+        "Written by `benches/performance.py` from `docs/performance.json`; the commands are at the end.", "",
         "## The machine", "",
         "| | |", "|---|---|",
         f"| processor | {host['processor']}; {host['cores']} cores, cache {host['cache']} |",
@@ -155,11 +161,8 @@ def page(stored, store):
         "Largest resident memory of a process that trains one network; the ratio is oido's over PyTorch's, at most 1 was asked. The last column leaves out what was resident before the "
         "network was built, which for PyTorch are mostly its own libraries.", "",
         *memory_table(measured), "",
-        "## PyTorch's other modes", "",
-        *modes_table(measured), "",
-        "## How the cost grows", "",
-        *charts_of(measured, store.parent), "",
-        *threads_table(measured), "",
+        *section("## PyTorch's other modes", modes_table(measured)),
+        *section("## How the cost grows", [*charts_of(measured, store.parent), ""] + threads_table(measured)),
         "## Commands", "",
         "```sh",
         "cargo build --release && cargo bench --no-run",
