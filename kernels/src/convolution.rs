@@ -1,0 +1,524 @@
+//! Convolution of channels-last maps and its two gradients, on slices.
+//!
+//! Maps are `[batch, height, width, channels]`, kernels `[height, width, c_in, c_out]`. No matrix of patches is made: where the
+//! map has a border of zeros, a few padded rows are copied into a scratch buffer that stays in the cache, and the tiles read
+//! their patches from there.
+
+use rayon::prelude::*;
+
+use crate::memory::Buffer;
+use crate::tile::{self, Finish, ROWS, Tile};
+
+/// Results (pixels) of a block of work: small enough that its patches stay in the second-level cache.
+const BLOCK: usize = 512;
+/// Numbers of padded input of a block, likewise.
+const SCRATCH: usize = 96 * 1024;
+/// Numbers under one result that are summed in one go.
+const DEPTH: usize = 2048;
+
+/// Sizes of a convolution of one map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Maps.
+    pub batch: usize,
+    /// Height and width of the input.
+    pub input: [usize; 2],
+    /// Channels of the input.
+    pub c_in: usize,
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Places between two results.
+    pub stride: [usize; 2],
+    /// Places between two weights.
+    pub dilation: [usize; 2],
+    /// Zeros above and left of the input. (How many follow below and right is a matter of `output`.)
+    pub padding: [isize; 2],
+    /// Height and width of the result.
+    pub output: [usize; 2],
+    /// Channels of the result.
+    pub c_out: usize,
+}
+
+impl Shape {
+    /// A dense layer `[rows, c_in]` → `[rows, c_out]`: every row is a pixel.
+    pub fn dense(rows: usize, c_in: usize, c_out: usize) -> Self {
+        let pixels = [1, rows];
+        Self {
+            batch: 1,
+            input: pixels,
+            c_in,
+            kernel: [1, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            padding: [0, 0],
+            output: pixels,
+            c_out,
+        }
+    }
+
+    /// Numbers of the input.
+    pub fn input_len(&self) -> usize {
+        self.batch * self.input[0] * self.input[1] * self.c_in
+    }
+
+    /// Numbers of the result.
+    pub fn output_len(&self) -> usize {
+        self.batch * self.output[0] * self.output[1] * self.c_out
+    }
+
+    /// Numbers of the kernel.
+    pub fn kernel_len(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.c_in * self.c_out
+    }
+
+    /// Numbers under one result.
+    fn depth(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.c_in
+    }
+
+    /// Neither a border nor neighbours: all pixels of all maps are one long row.
+    fn flat(&self) -> Self {
+        if self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.input == self.output {
+            let pixels = self.batch * self.input[0] * self.input[1];
+            Self { batch: 1, input: [1, pixels], output: [1, pixels], ..*self }
+        } else {
+            *self
+        }
+    }
+
+    /// Where each run of contiguous weights begins in a padded map of `width` columns, and the length of a run.
+    fn taps(&self, width: usize) -> (Vec<usize>, usize) {
+        let [height, across] = self.kernel;
+        let row = self.dilation[0] * width * self.c_in;
+        if self.dilation[1] == 1 {
+            ((0..height).map(|y| y * row).collect(), across * self.c_in)
+        } else {
+            let column = self.dilation[1] * self.c_in;
+            ((0..height * across).map(|tap| tap / across * row + tap % across * column).collect(), self.c_in)
+        }
+    }
+
+    /// Size of the input under `output` results in a row or column.
+    fn extent(&self, axis: usize, output: usize) -> usize {
+        (output - 1) * self.stride[axis] + (self.kernel[axis] - 1) * self.dilation[axis] + 1
+    }
+
+    /// Whether every patch lies within the input.
+    fn inside(&self) -> bool {
+        (0..2).all(|axis| self.padding[axis] == 0 && self.extent(axis, self.output[axis]) <= self.input[axis])
+    }
+
+    /// Height and width of blocks of results: about [`BLOCK`] pixels, fewer where that leaves threads without work.
+    fn block(&self) -> [usize; 2] {
+        let [height, width] = self.output;
+        let wanted = (self.batch * height * width).div_ceil(4 * rayon::current_num_threads());
+        let pixels = wanted.clamp(4 * ROWS, BLOCK);
+        let row = |columns: usize| self.extent(1, columns) * self.c_in * self.extent(0, 1);
+        if width <= pixels && row(width) <= SCRATCH {
+            let rows = |rows: usize| self.extent(0, rows) * self.extent(1, width) * self.c_in;
+            let most = (1..=height).take_while(|&n| n * width <= pixels && rows(n) <= SCRATCH).last();
+            [most.unwrap_or(1), width]
+        } else {
+            let columns = (SCRATCH / row(1)).max(1) * self.kernel[1] / self.stride[1].max(1);
+            let columns = pixels.min(columns.max(ROWS)).min(width);
+            [1, columns.next_multiple_of(ROWS).min(width)]
+        }
+    }
+
+    /// Blocks of results, in order.
+    fn blocks(&self) -> Vec<Block> {
+        let [rows, columns] = self.block();
+        let [height, width] = self.output;
+        let mut blocks = Vec::new();
+        for map in 0..self.batch {
+            for top in (0..height).step_by(rows) {
+                for left in (0..width).step_by(columns) {
+                    blocks.push(Block {
+                        map,
+                        top,
+                        left,
+                        rows: rows.min(height - top),
+                        columns: columns.min(width - left),
+                    });
+                }
+            }
+        }
+        blocks
+    }
+}
+
+/// A part of one map of results.
+#[derive(Clone, Copy)]
+struct Block {
+    map: usize,
+    top: usize,
+    left: usize,
+    rows: usize,
+    columns: usize,
+}
+
+/// The patches of a block: where they stand.
+struct Patches {
+    data: *const f32,
+    /// Columns of the map that they stand in.
+    width: usize,
+}
+
+impl Patches {
+    /// Finds the patches of `block` in the input, or copies them into `scratch` with their border of zeros.
+    fn of(shape: &Shape, inside: bool, input: &[f32], block: &Block, scratch: &mut Buffer) -> Self {
+        let [height, width] = shape.input;
+        let c = shape.c_in;
+        let top = (block.top * shape.stride[0]) as isize - shape.padding[0];
+        let left = (block.left * shape.stride[1]) as isize - shape.padding[1];
+        let map = &input[block.map * height * width * c..][..height * width * c];
+        if inside {
+            let start = (top as usize * width + left as usize) * c;
+            return Self { data: map[start..].as_ptr(), width };
+        }
+        let [rows, columns] = [shape.extent(0, block.rows), shape.extent(1, block.columns)];
+        scratch.reserve(rows * columns * c);
+        let from = (-left).clamp(0, columns as isize) as usize;
+        let to = (width as isize - left).clamp(from as isize, columns as isize) as usize;
+        for (row, line) in scratch.as_mut()[..rows * columns * c].chunks_exact_mut(columns * c).enumerate() {
+            let y = top + row as isize;
+            if y < 0 || y >= height as isize || from == to {
+                line.fill(0.0);
+                continue;
+            }
+            line[..from * c].fill(0.0);
+            line[to * c..].fill(0.0);
+            let start = (y as usize * width + (left + from as isize) as usize) * c;
+            line[from * c..to * c].copy_from_slice(&map[start..start + (to - from) * c]);
+        }
+        Self { data: scratch.as_ref().as_ptr(), width: columns }
+    }
+}
+
+/// Weights in the order in which tiles read them, a matrix of `[depth, columns]`.
+pub struct Panels<'a> {
+    weights: Weights<'a>,
+    depth: usize,
+    columns: usize,
+}
+
+enum Weights<'a> {
+    /// For each panel of columns, its rows; the last vector of a row is filled up with zeros.
+    Packed(Buffer),
+    /// Row by row, as they stand.
+    Rows(&'a [f32]),
+}
+
+impl<'a> Panels<'a> {
+    /// Packs a matrix `[depth, columns]` of which `row` tells where each row begins in `source`; the columns of a row are `step` apart.
+    pub fn pack(source: &[f32], depth: usize, columns: usize, row: impl Fn(usize) -> usize + Sync, step: usize) -> Self {
+        let panel = tile::panel();
+        let mut data = Buffer::new(depth * tile::padded(columns));
+        data.as_mut().par_chunks_mut(depth * panel).enumerate().for_each(|(p, chunk)| {
+            let valid = panel.min(columns - p * panel);
+            let wide = chunk.len() / depth;
+            for (k, line) in chunk.chunks_exact_mut(wide).enumerate() {
+                let start = row(k) + p * panel * step;
+                for (lane, value) in line[..valid].iter_mut().enumerate() {
+                    *value = source[start + lane * step];
+                }
+                line[valid..].fill(0.0);
+            }
+        });
+        Self { weights: Weights::Packed(data), depth, columns }
+    }
+
+    /// A matrix whose rows are contiguous; nothing is copied if they consist of whole vectors.
+    pub fn rows(source: &'a [f32], depth: usize, columns: usize) -> Self {
+        assert_eq!(source.len(), depth * columns, "numbers of the matrix");
+        if tile::padded(columns) == columns {
+            Self { weights: Weights::Rows(source), depth, columns }
+        } else {
+            Self::pack(source, depth, columns, |k| k * columns, 1)
+        }
+    }
+
+    /// First column, number of columns, and distance between steps of each panel.
+    fn each(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        let panel = tile::panel();
+        (0..self.columns).step_by(panel).map(move |start| {
+            let columns = panel.min(self.columns - start);
+            let step = match self.weights {
+                Weights::Packed(_) => tile::padded(columns),
+                Weights::Rows(_) => self.columns,
+            };
+            (start, columns, step)
+        })
+    }
+
+    fn start(&self, column: usize) -> *const f32 {
+        match &self.weights {
+            Weights::Packed(data) => data.as_ref()[column * self.depth..].as_ptr(),
+            Weights::Rows(data) => data[column..].as_ptr(),
+        }
+    }
+}
+
+/// Where results go: the distances between rows, columns and maps of results, and where the first one stands.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// First result.
+    pub start: usize,
+    /// From a map to the next.
+    pub map: usize,
+    /// From a row to the next.
+    pub row: usize,
+    /// From a column to the next.
+    pub column: usize,
+}
+
+impl Target {
+    /// A whole tensor.
+    pub fn whole(shape: &Shape) -> Self {
+        let [height, width] = shape.output;
+        Self { start: 0, map: height * width * shape.c_out, row: width * shape.c_out, column: shape.c_out }
+    }
+}
+
+/// A pointer that tasks share; each writes its own part.
+#[derive(Clone, Copy)]
+struct Shared<T>(T);
+// SAFETY: see where it is used: the tasks write places that do not overlap.
+unsafe impl<T> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T: Copy> Shared<T> {
+    fn get(self) -> T {
+        self.0
+    }
+}
+
+/// `output = finish(input * kernel)`; `panels` holds the kernel as a matrix of `[depth, c_out]`.
+pub fn forward(shape: &Shape, input: &[f32], panels: &Panels<'_>, output: &mut [f32], target: Target, last: Finish) {
+    assert_eq!(input.len(), shape.input_len(), "numbers of the input");
+    assert_eq!([panels.depth, panels.columns], [shape.depth(), shape.c_out], "numbers of the kernel");
+    let end = target.start
+        + (shape.batch - 1) * target.map
+        + (shape.output[0] - 1) * target.row
+        + (shape.output[1] - 1) * target.column
+        + shape.c_out;
+    assert!(end <= output.len(), "numbers of the result");
+    let whole = target.start == 0 && target.column == shape.c_out;
+    let flat = if whole { shape.flat() } else { *shape };
+    let (shape, target) = (&flat, if flat == *shape { target } else { Target::whole(&flat) });
+    let inside = shape.inside();
+    let blocks = shape.blocks();
+    let panel_list: Vec<_> = panels.each().collect();
+    let groups = (4 * rayon::current_num_threads()).div_ceil(blocks.len()).min(panel_list.len()).max(1);
+    let group = panel_list.len().div_ceil(groups);
+    let tasks: Vec<_> = blocks.iter().flat_map(|block| panel_list.chunks(group).map(move |p| (block, p))).collect();
+    let (output, last) = (Shared(output.as_mut_ptr()), Shared(last));
+    tasks.into_par_iter().for_each_init(Buffer::default, |scratch, (block, list)| {
+        let patches = Patches::of(shape, inside, input, block, scratch);
+        let (taps, run) = shape.taps(patches.width);
+        let per_pass = (DEPTH / run).max(1);
+        let c_start = target.start + block.map * target.map + block.top * target.row + block.left * target.column;
+        for &(start, columns, b_step) in list {
+            for (pass, part) in taps.chunks(per_pass).enumerate() {
+                let first = pass * per_pass;
+                let runs: Vec<_> =
+                    part.iter().enumerate().map(|(i, &tap)| (tap, (first + i) * run * b_step)).collect();
+                let end = first + part.len() == taps.len();
+                let finish = if end { last.get().from(start) } else { Finish::STORE };
+                let finish = Finish { add: finish.add || pass > 0, ..finish };
+                for row in 0..block.rows {
+                    for column in (0..block.columns).step_by(ROWS) {
+                        let place = row * shape.stride[0] * patches.width + column * shape.stride[1];
+                        let to = c_start + row * target.row + column * target.column + start;
+                        // SAFETY: the patches of the block are in the input or the scratch buffer, the panels end with whole vectors,
+                        // `end` above is the last result, and no two tasks share a pixel and a panel.
+                        unsafe {
+                            tile::run(&Tile {
+                                a: patches.data.add(place * shape.c_in),
+                                a_row: shape.stride[1] * shape.c_in,
+                                a_step: 1,
+                                b: panels.start(start),
+                                b_step,
+                                runs: &runs,
+                                steps: run,
+                                c: output.get().add(to),
+                                c_row: target.column,
+                                rows: ROWS.min(block.columns - column),
+                                columns,
+                                finish,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// The gradient of the kernel, `[height, width, c_in, c_out]`, from the input and the gradient of the result.
+pub fn kernel_gradient(shape: &Shape, input: &[f32], gradient: &[f32]) -> Buffer {
+    assert_eq!(input.len(), shape.input_len(), "numbers of the input");
+    assert_eq!(gradient.len(), shape.output_len(), "numbers of the gradient");
+    let mut result = Buffer::new(shape.kernel_len());
+    result.as_mut().fill(0.0);
+    let shape = &shape.flat();
+    let (inside, blocks) = (shape.inside(), shape.blocks());
+    let (panel, c_out) = (tile::panel(), shape.c_out);
+    let (taps, run) = shape.taps(1);
+    let pieces: Vec<_> = (0..c_out)
+        .step_by(panel)
+        .flat_map(|start| (0..taps.len()).map(move |tap| (start, tap)))
+        .flat_map(|(start, tap)| (0..run).step_by(ROWS).map(move |row| (start, tap, row)))
+        .collect();
+    let group = pieces.len().div_ceil(2 * rayon::current_num_threads());
+    let to = Shared(result.as_mut().as_mut_ptr());
+    pieces.par_chunks(group).for_each_init(<(Buffer, Buffer)>::default, |(scratch, columns_scratch), list| {
+        for block in &blocks {
+            let patches = Patches::of(shape, inside, input, block, scratch);
+            let (taps, run) = shape.taps(patches.width);
+            let mut packed = None;
+            for &(start, tap, row) in list {
+                let columns = panel.min(c_out - start);
+                let (b, b_step, b_line) = if tile::padded(columns) == columns {
+                    let from = ((block.map * shape.output[0] + block.top) * shape.output[1] + block.left) * c_out;
+                    (gradient[from + start..].as_ptr(), c_out, shape.output[1] * c_out)
+                } else {
+                    if packed != Some(start) {
+                        pack_gradient(shape, gradient, block, start..start + columns, columns_scratch);
+                        packed = Some(start);
+                    }
+                    let step = tile::padded(columns);
+                    (columns_scratch.as_ref().as_ptr(), step, step * block.columns)
+                };
+                let a_line = shape.stride[0] * patches.width * shape.c_in;
+                let runs: Vec<_> = (0..block.rows).map(|y| (y * a_line, y * b_line)).collect();
+                // SAFETY: the patches and the gradient of the block, as in `forward`; each piece is of one task only.
+                unsafe {
+                    tile::run(&Tile {
+                        a: patches.data.add(taps[tap] + row),
+                        a_row: 1,
+                        a_step: shape.stride[1] * shape.c_in,
+                        b,
+                        b_step,
+                        runs: &runs,
+                        steps: block.columns,
+                        c: to.get().add((tap * run + row) * c_out + start),
+                        c_row: c_out,
+                        rows: ROWS.min(run - row),
+                        columns,
+                        finish: Finish::ADD,
+                    });
+                }
+            }
+        }
+    });
+    result
+}
+
+/// Some channels of the gradient of a block, filled up to whole vectors.
+fn pack_gradient(
+    shape: &Shape,
+    gradient: &[f32],
+    block: &Block,
+    channels: std::ops::Range<usize>,
+    scratch: &mut Buffer,
+) {
+    let step = tile::padded(channels.len());
+    scratch.reserve(block.rows * block.columns * step);
+    let mut lines = scratch.as_mut().chunks_exact_mut(step);
+    for row in 0..block.rows {
+        let first = (block.map * shape.output[0] + block.top + row) * shape.output[1] + block.left;
+        for (pixel, line) in (first..first + block.columns).zip(&mut lines) {
+            line[..channels.len()].copy_from_slice(&gradient[pixel * shape.c_out..][channels.clone()]);
+            line[channels.len()..].fill(0.0);
+        }
+    }
+}
+
+/// The gradient of the input, from the gradient of the result and the kernel as `[c_out, c_in, height, width]`.
+///
+/// For a stride of `s`, the pixels of the input whose row and column leave the same remainder by `s` meet the same weights: each of
+/// the `s * s` sets is a plain convolution of the gradient with some of the weights, turned around.
+pub fn input_gradient(shape: &Shape, kernel: &[f32], gradient: &[f32], result: &mut [f32]) {
+    assert_eq!(result.len(), shape.input_len(), "numbers of the input");
+    assert_eq!(gradient.len(), shape.output_len(), "numbers of the gradient");
+    for top in 0..shape.stride[0].min(shape.input[0]) {
+        for left in 0..shape.stride[1].min(shape.input[1]) {
+            phase(shape, kernel, gradient, result, [top, left]);
+        }
+    }
+}
+
+/// The pixels of the input at `first + i * stride`.
+fn phase(shape: &Shape, kernel: &[f32], gradient: &[f32], result: &mut [f32], first: [usize; 2]) {
+    let [rows, columns] = std::array::from_fn(|axis| Phase::of(shape, axis, first[axis]));
+    let [height, width] = shape.input;
+    let c = shape.c_in;
+    let output = std::array::from_fn(|axis| (shape.input[axis] - first[axis]).div_ceil(shape.stride[axis]));
+    let target = Target {
+        start: (first[0] * width + first[1]) * c,
+        map: height * width * c,
+        row: shape.stride[0] * width * c,
+        column: shape.stride[1] * c,
+    };
+    if rows.taps.is_empty() || columns.taps.is_empty() {
+        return clear(shape.batch, output, target, c, result);
+    }
+    let [kh, kw] = shape.kernel;
+    let (across, c_out) = (columns.taps.len(), shape.c_out);
+    let row = |k: usize| {
+        let (tap, channel) = (k / c_out, k % c_out);
+        let (y, x) = (rows.taps[tap / across], columns.taps[tap % across]);
+        channel * c * kh * kw + y * kw + x
+    };
+    let depth = rows.taps.len() * across * c_out;
+    let panels = Panels::pack(kernel, depth, c, row, kh * kw);
+    let turned = Shape {
+        batch: shape.batch,
+        input: shape.output,
+        c_in: c_out,
+        kernel: [rows.taps.len(), across],
+        stride: [1, 1],
+        dilation: [rows.step, columns.step],
+        padding: [rows.padding, columns.padding],
+        output,
+        c_out: c,
+    };
+    forward(&turned, gradient, &panels, result, target, Finish::STORE);
+}
+
+/// Which weights meet the pixels `first + i * stride` of an axis.
+struct Phase {
+    /// Weights, in the order in which their results stand.
+    taps: Vec<usize>,
+    /// Distance between these results.
+    step: usize,
+    /// How far before result `i` the first of them stands.
+    padding: isize,
+}
+
+impl Phase {
+    /// Pixel `p` and weight `k` belong to result `(p + padding - k * dilation) / stride` where that is whole.
+    fn of(shape: &Shape, axis: usize, first: usize) -> Self {
+        let (stride, dilation) = (shape.stride[axis] as isize, shape.dilation[axis] as isize);
+        let place = |k: usize| first as isize + shape.padding[axis] - k as isize * dilation;
+        let taps: Vec<usize> =
+            (0..shape.kernel[axis]).rev().filter(|&k| place(k).rem_euclid(stride) == 0).collect();
+        let at = |k: usize| place(k).div_euclid(stride);
+        let padding = taps.first().map_or(0, |&k| -at(k));
+        let step = if let [a, b, ..] = taps[..] { (at(b) - at(a)) as usize } else { 1 };
+        Self { taps, step, padding }
+    }
+}
+
+fn clear(batch: usize, output: [usize; 2], target: Target, channels: usize, result: &mut [f32]) {
+    for map in 0..batch {
+        for row in 0..output[0] {
+            for column in 0..output[1] {
+                let at = target.start + map * target.map + row * target.row + column * target.column;
+                result[at..at + channels].fill(0.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Layers of neural networks on the CPU, for Burn.
+//!
+//! Each function here computes what the layer of [`burn::nn`] of the same name computes, with the parameters of that layer.
+//! On the CPU back end they are oido's own: maps stand channels last in memory (their logical shape stays Burn's), the
+//! inner loops use AVX-512 or AVX2, whichever the processor has, memory is used again from step to step, and the
+//! gradients are written by hand. On every other device Burn's operators run.
+//!
+//! Results do not depend on the number of threads, and what an item of a batch gives does not depend on the other items.
+//!
+//! This crate is the only part of oido with `unsafe` code; every block says why it is sound.
+
+#[cfg(feature = "flex")]
+mod convolution;
+mod layers;
+#[cfg(feature = "flex")]
+mod map;
+#[cfg(feature = "flex")]
+mod memory;
+#[cfg(feature = "flex")]
+mod operation;
+#[cfg(feature = "flex")]
+mod operators;
+#[cfg(feature = "flex")]
+mod simd;
+#[cfg(feature = "flex")]
+mod tile;
+
+pub use layers::{Activation, conv1d, conv2d, linear};

@@ -1,0 +1,196 @@
+//! Vectors of `f32`, and which of them this processor has.
+
+use std::sync::OnceLock;
+
+/// A set of vector instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// 16 lanes, 32 registers.
+    Avx512,
+    /// 8 lanes, 16 registers.
+    Avx2,
+    /// Arrays of 8 numbers, which the compiler turns into what the target has (NEON, SSE2).
+    Portable,
+}
+
+/// The best level of this processor. `OIDO_SIMD=avx2` or `portable` asks for less, to test and to compare.
+pub fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let asked = std::env::var("OIDO_SIMD").unwrap_or_default();
+        available().into_iter().find(|level| asked.is_empty() || level.name() == asked).unwrap_or(Level::Portable)
+    })
+}
+
+/// The levels of this processor, best first.
+fn available() -> Vec<Level> {
+    let mut levels = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            levels.push(Level::Avx512);
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            levels.push(Level::Avx2);
+        }
+    }
+    levels.push(Level::Portable);
+    levels
+}
+
+impl Level {
+    /// As in `OIDO_SIMD`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
+    /// Numbers of a vector.
+    pub fn lanes(self) -> usize {
+        match self {
+            Self::Avx512 => 16,
+            Self::Avx2 | Self::Portable => 8,
+        }
+    }
+
+    /// Vectors side by side in a tile: as many as leave room for six rows of sums in the registers.
+    pub fn vectors(self) -> usize {
+        match self {
+            Self::Avx512 => 4,
+            Self::Avx2 | Self::Portable => 2,
+        }
+    }
+}
+
+/// A vector.
+///
+/// # Safety
+/// Every function needs the processor to have the instructions of the type, and pointers that are good for
+/// `LANES` numbers; no alignment is asked.
+pub trait Vector: Copy {
+    const LANES: usize;
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// `self + a * b`
+    unsafe fn fma(self, a: Self, b: Self) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn max(self, other: Self) -> Self;
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_set1_ps,
+        _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_set1_ps,
+        _mm512_storeu_ps,
+    };
+
+    use super::Vector;
+
+    macro_rules! vector {
+        ($type:ty, $lanes:expr, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $max:ident) => {
+            // SAFETY: each function passes its own conditions on to one instruction.
+            impl Vector for $type {
+                const LANES: usize = $lanes;
+                #[inline(always)]
+                unsafe fn splat(value: f32) -> Self {
+                    unsafe { $splat(value) }
+                }
+                #[inline(always)]
+                unsafe fn load(from: *const f32) -> Self {
+                    unsafe { $load(from) }
+                }
+                #[inline(always)]
+                unsafe fn store(self, to: *mut f32) {
+                    unsafe { $store(to, self) }
+                }
+                #[inline(always)]
+                unsafe fn fma(self, a: Self, b: Self) -> Self {
+                    unsafe { $fma(a, b, self) }
+                }
+                #[inline(always)]
+                unsafe fn add(self, other: Self) -> Self {
+                    unsafe { $add(self, other) }
+                }
+                #[inline(always)]
+                unsafe fn max(self, other: Self) -> Self {
+                    unsafe { $max(self, other) }
+                }
+            }
+        };
+    }
+
+    vector!(
+        __m512,
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps,
+        _mm512_max_ps
+    );
+    vector!(
+        __m256,
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps,
+        _mm256_max_ps
+    );
+}
+
+/// The vector of [`Level::Portable`].
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Array([f32; 8]);
+
+impl Array {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|lane| f(self.0[lane], other.0[lane])))
+    }
+}
+
+impl Vector for Array {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; 8])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's pointer is good for eight numbers.
+        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's pointer is good for eight numbers.
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(self, a: Self, b: Self) -> Self {
+        // Two roundings: without the instruction, a fused one would be a call of the C library.
+        self.zip(a.zip(b, |a, b| a * b), |sum, product| sum + product)
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+}

@@ -1,0 +1,126 @@
+//! Every layer against Burn's own operators: results and gradients over a grid of sizes.
+
+use burn::module::Param;
+use burn::nn::conv::{Conv1dConfig, Conv2dConfig};
+use burn::nn::{LinearConfig, PaddingConfig1d, PaddingConfig2d};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Distribution, Tensor};
+use oido_kernels::{Activation, conv1d, conv2d, linear};
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &device())
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// Largest difference, relative to the largest value.
+fn close<const D: usize>(what: &str, ours: Tensor<D>, stock: Tensor<D>) {
+    assert_eq!(ours.dims(), stock.dims(), "{what}");
+    let (ours, stock) = (values(ours), values(stock));
+    let largest = stock.iter().fold(1e-6f32, |most, value| most.max(value.abs()));
+    let off = ours.iter().zip(&stock).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(off <= 1e-4 * largest, "{what}: {off} of {largest}");
+}
+
+/// Results and gradients of two functions of one input and the parameters that `parameters` lists.
+fn same<const D: usize, const E: usize, const W: usize>(
+    what: &str,
+    input: [usize; D],
+    weight: &Param<Tensor<W>>,
+    bias: Option<&Param<Tensor<1>>>,
+    ours: impl Fn(Tensor<D>) -> Tensor<E>,
+    stock: impl Fn(Tensor<D>) -> Tensor<E>,
+) {
+    let x = random(input).require_grad();
+    let (a, b) = (ours(x.clone()), stock(x.clone()));
+    close(what, a.clone(), b.clone());
+    let towards = random(a.dims());
+    let (a, b) = ((a * towards.clone()).sum().backward(), (b * towards).sum().backward());
+    close(&format!("{what}: input"), x.grad(&a).unwrap(), x.grad(&b).unwrap());
+    let weight = weight.val();
+    close(&format!("{what}: weight"), weight.grad(&a).unwrap(), weight.grad(&b).unwrap());
+    if let Some(bias) = bias {
+        let bias = bias.val();
+        close(&format!("{what}: bias"), bias.grad(&a).unwrap(), bias.grad(&b).unwrap());
+    }
+}
+
+#[test]
+fn conv2d_is_burns() {
+    use PaddingConfig2d::{Explicit, Same, Valid};
+    // batch, c_in, height, width, c_out, kernel, stride, dilation, padding
+    let cases = [
+        (1, 1, 5, 5, 1, [3, 3], [1, 1], [1, 1], Same),
+        (2, 3, 9, 7, 5, [3, 3], [1, 1], [1, 1], Same),
+        (2, 17, 8, 13, 33, [3, 3], [1, 1], [1, 1], Valid),
+        (3, 16, 6, 6, 70, [1, 1], [1, 1], [1, 1], Valid),
+        (2, 8, 9, 11, 24, [1, 1], [2, 2], [1, 1], Valid),
+        (1, 3, 21, 20, 64, [7, 7], [2, 2], [1, 1], Explicit(3, 3, 3, 3)),
+        (2, 4, 11, 12, 6, [3, 3], [2, 2], [1, 1], Same),
+        (1, 5, 16, 15, 9, [3, 3], [1, 1], [2, 2], Explicit(2, 2, 2, 2)),
+        (2, 2, 14, 9, 8, [1, 7], [1, 1], [1, 1], Explicit(0, 3, 0, 3)),
+        (1, 3, 10, 10, 4, [5, 3], [3, 2], [2, 1], Explicit(1, 0, 2, 1)),
+        (1, 1, 64, 30, 10, [16, 16], [10, 10], [1, 1], Valid),
+        (4, 130, 3, 4, 129, [3, 3], [1, 1], [1, 1], Same),
+    ];
+    for (batch, c_in, height, width, c_out, kernel, stride, dilation, padding) in cases {
+        for activation in [Activation::None, Activation::Relu] {
+            let with_bias = activation == Activation::Relu;
+            let layer = Conv2dConfig::new([c_in, c_out], kernel)
+                .with_stride(stride)
+                .with_dilation(dilation)
+                .with_padding(padding.clone())
+                .with_bias(with_bias)
+                .init(&device());
+            same(
+                &format!("{batch} {c_in} {height}x{width} {c_out} {kernel:?} {stride:?} {activation:?}"),
+                [batch, c_in, height, width],
+                &layer.weight,
+                layer.bias.as_ref(),
+                |x| conv2d(&layer, x, activation),
+                |x| if with_bias { relu(layer.forward(x)) } else { layer.forward(x) },
+            );
+        }
+    }
+}
+
+#[test]
+fn conv1d_is_burns() {
+    for (batch, c_in, length, c_out, kernel, stride, padding) in
+        [(2, 1, 1_000, 32, 80, 16, 0), (3, 32, 61, 48, 3, 1, 1), (1, 5, 7, 3, 7, 1, 3), (2, 4, 33, 4, 1, 1, 0)]
+    {
+        let layer = Conv1dConfig::new(c_in, c_out, kernel)
+            .with_stride(stride)
+            .with_padding(PaddingConfig1d::Explicit(padding, padding))
+            .init(&device());
+        same(
+            &format!("{batch} {c_in} {length} {c_out} {kernel}"),
+            [batch, c_in, length],
+            &layer.weight,
+            layer.bias.as_ref(),
+            |x| conv1d(&layer, x, Activation::None),
+            |x| layer.forward(x),
+        );
+    }
+}
+
+#[test]
+fn linear_is_burns() {
+    for (rows, d_input, d_output) in [(1, 1, 1), (1, 33, 10), (32, 640, 256), (7, 5, 130)] {
+        let layer = LinearConfig::new(d_input, d_output).init(&device());
+        same(
+            &format!("{rows} {d_input} {d_output}"),
+            [rows, 2, d_input],
+            &layer.weight,
+            layer.bias.as_ref(),
+            |x| linear(&layer, x, Activation::Relu),
+            |x| relu(layer.forward(x)),
+        );
+    }
+}
