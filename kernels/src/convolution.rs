@@ -78,7 +78,11 @@ impl Shape {
 
     /// Neither a border nor neighbours: all pixels of all maps are one long row.
     fn flat(&self) -> Self {
-        if self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.input == self.output {
+        if self.kernel == [1, 1]
+            && self.stride == [1, 1]
+            && self.padding == [0, 0]
+            && self.input == self.output
+        {
             let pixels = self.batch * self.input[0] * self.input[1];
             Self { batch: 1, input: [1, pixels], output: [1, pixels], ..*self }
         } else {
@@ -211,7 +215,13 @@ enum Weights<'a> {
 
 impl<'a> Panels<'a> {
     /// Packs a matrix `[depth, columns]` of which `row` tells where each row begins in `source`; the columns of a row are `step` apart.
-    pub fn pack(source: &[f32], depth: usize, columns: usize, row: impl Fn(usize) -> usize + Sync, step: usize) -> Self {
+    pub fn pack(
+        source: &[f32],
+        depth: usize,
+        columns: usize,
+        row: impl Fn(usize) -> usize + Sync,
+        step: usize,
+    ) -> Self {
         let panel = tile::panel();
         let mut data = Buffer::new(depth * tile::padded(columns));
         data.as_mut().par_chunks_mut(depth * panel).enumerate().for_each(|(p, chunk)| {
@@ -295,7 +305,14 @@ impl<T: Copy> Shared<T> {
 }
 
 /// `output = finish(input * kernel)`; `panels` holds the kernel as a matrix of `[depth, c_out]`.
-pub fn forward(shape: &Shape, input: &[f32], panels: &Panels<'_>, output: &mut [f32], target: Target, last: Finish) {
+pub fn forward(
+    shape: &Shape,
+    input: &[f32],
+    panels: &Panels<'_>,
+    output: &mut [f32],
+    target: Target,
+    last: Finish,
+) {
     assert_eq!(input.len(), shape.input_len(), "numbers of the input");
     assert_eq!([panels.depth, panels.columns], [shape.depth(), shape.c_out], "numbers of the kernel");
     let end = target.start
@@ -312,13 +329,15 @@ pub fn forward(shape: &Shape, input: &[f32], panels: &Panels<'_>, output: &mut [
     let panel_list: Vec<_> = panels.each().collect();
     let groups = (4 * rayon::current_num_threads()).div_ceil(blocks.len()).min(panel_list.len()).max(1);
     let group = panel_list.len().div_ceil(groups);
-    let tasks: Vec<_> = blocks.iter().flat_map(|block| panel_list.chunks(group).map(move |p| (block, p))).collect();
+    let tasks: Vec<_> =
+        blocks.iter().flat_map(|block| panel_list.chunks(group).map(move |p| (block, p))).collect();
     let (output, last) = (Shared(output.as_mut_ptr()), Shared(last));
     tasks.into_par_iter().for_each_init(Buffer::default, |scratch, (block, list)| {
         let patches = Patches::of(shape, inside, input, block, scratch);
         let (taps, run) = shape.taps(patches.width);
         let per_pass = (DEPTH / run).max(1);
-        let c_start = target.start + block.map * target.map + block.top * target.row + block.left * target.column;
+        let c_start =
+            target.start + block.map * target.map + block.top * target.row + block.left * target.column;
         for &(start, columns, b_step) in list {
             for (pass, part) in taps.chunks(per_pass).enumerate() {
                 let first = pass * per_pass;
@@ -373,46 +392,50 @@ pub fn kernel_gradient(shape: &Shape, input: &[f32], gradient: &[f32]) -> Buffer
         .collect();
     let group = pieces.len().div_ceil(2 * rayon::current_num_threads());
     let to = Shared(result.as_mut().as_mut_ptr());
-    pieces.par_chunks(group).for_each_init(<(Buffer, Buffer)>::default, |(scratch, columns_scratch), list| {
-        for block in &blocks {
-            let patches = Patches::of(shape, inside, input, block, scratch);
-            let (taps, run) = shape.taps(patches.width);
-            let mut packed = None;
-            for &(start, tap, row) in list {
-                let columns = panel.min(c_out - start);
-                let (b, b_step, b_line) = if tile::padded(columns) == columns {
-                    let from = ((block.map * shape.output[0] + block.top) * shape.output[1] + block.left) * c_out;
-                    (gradient[from + start..].as_ptr(), c_out, shape.output[1] * c_out)
-                } else {
-                    if packed != Some(start) {
-                        pack_gradient(shape, gradient, block, start..start + columns, columns_scratch);
-                        packed = Some(start);
+    pieces.par_chunks(group).for_each_init(
+        <(Buffer, Buffer)>::default,
+        |(scratch, columns_scratch), list| {
+            for block in &blocks {
+                let patches = Patches::of(shape, inside, input, block, scratch);
+                let (taps, run) = shape.taps(patches.width);
+                let mut packed = None;
+                for &(start, tap, row) in list {
+                    let columns = panel.min(c_out - start);
+                    let (b, b_step, b_line) = if tile::padded(columns) == columns {
+                        let from = ((block.map * shape.output[0] + block.top) * shape.output[1] + block.left)
+                            * c_out;
+                        (gradient[from + start..].as_ptr(), c_out, shape.output[1] * c_out)
+                    } else {
+                        if packed != Some(start) {
+                            pack_gradient(shape, gradient, block, start..start + columns, columns_scratch);
+                            packed = Some(start);
+                        }
+                        let step = tile::padded(columns);
+                        (columns_scratch.as_ref().as_ptr(), step, step * block.columns)
+                    };
+                    let a_line = shape.stride[0] * patches.width * shape.c_in;
+                    let runs: Vec<_> = (0..block.rows).map(|y| (y * a_line, y * b_line)).collect();
+                    // SAFETY: the patches and the gradient of the block, as in `forward`; each piece is of one task only.
+                    unsafe {
+                        tile::run(&Tile {
+                            a: patches.data.add(taps[tap] + row),
+                            a_row: 1,
+                            a_step: shape.stride[1] * shape.c_in,
+                            b,
+                            b_step,
+                            runs: &runs,
+                            steps: block.columns,
+                            c: to.get().add((tap * run + row) * c_out + start),
+                            c_row: c_out,
+                            rows: ROWS.min(run - row),
+                            columns,
+                            finish: Finish::ADD,
+                        });
                     }
-                    let step = tile::padded(columns);
-                    (columns_scratch.as_ref().as_ptr(), step, step * block.columns)
-                };
-                let a_line = shape.stride[0] * patches.width * shape.c_in;
-                let runs: Vec<_> = (0..block.rows).map(|y| (y * a_line, y * b_line)).collect();
-                // SAFETY: the patches and the gradient of the block, as in `forward`; each piece is of one task only.
-                unsafe {
-                    tile::run(&Tile {
-                        a: patches.data.add(taps[tap] + row),
-                        a_row: 1,
-                        a_step: shape.stride[1] * shape.c_in,
-                        b,
-                        b_step,
-                        runs: &runs,
-                        steps: block.columns,
-                        c: to.get().add((tap * run + row) * c_out + start),
-                        c_row: c_out,
-                        rows: ROWS.min(run - row),
-                        columns,
-                        finish: Finish::ADD,
-                    });
                 }
             }
-        }
-    });
+        },
+    );
     result
 }
 

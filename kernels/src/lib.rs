@@ -25,4 +25,4 @@ mod simd;
 #[cfg(feature = "flex")]
 mod tile;
 
-pub use layers::{Activation, conv1d, conv2d, linear};
+pub use layers::{conv1d, conv1d_relu, conv2d, conv2d_relu, linear, linear_relu};

@@ -18,7 +18,12 @@ pub trait Kernel: Debug + Send + Sync + 'static {
     fn forward(&self, inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>);
 
     /// The gradients of the inputs that are `wanted`, from what `forward` kept and the gradient of its result.
-    fn backward(&self, kept: Vec<FlexTensor>, gradient: FlexTensor, wanted: &[bool]) -> Vec<Option<FlexTensor>>;
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>>;
 }
 
 /// A kernel, shared by the graph.
@@ -38,7 +43,11 @@ impl<const A: usize> Apply for Tensor<A> {
 
 impl<const A: usize, const B: usize> Apply for (Tensor<A>, Tensor<B>) {
     fn apply<const D: usize>(self, kernel: impl Kernel) -> Tensor<D> {
-        Tensor::from_dispatch(Dispatch::binary(self.0.into_dispatch(), self.1.into_dispatch(), Arc::new(kernel)))
+        Tensor::from_dispatch(Dispatch::binary(
+            self.0.into_dispatch(),
+            self.1.into_dispatch(),
+            Arc::new(kernel),
+        ))
     }
 }
 

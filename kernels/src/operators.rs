@@ -98,7 +98,12 @@ impl Kernel for Convolution {
         (output, kept)
     }
 
-    fn backward(&self, kept: Vec<FlexTensor>, gradient: FlexTensor, wanted: &[bool]) -> Vec<Option<FlexTensor>> {
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
         let [input, kernel, ..] = &kept[..] else { unreachable!("kept by `forward`") };
         let input = Map::new(input.clone());
         let sizes = kernel.layout().shape().to_vec();
@@ -205,7 +210,12 @@ impl Kernel for Linear {
         (output, kept)
     }
 
-    fn backward(&self, kept: Vec<FlexTensor>, gradient: FlexTensor, wanted: &[bool]) -> Vec<Option<FlexTensor>> {
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
         let [input, weight, ..] = &kept[..] else { unreachable!("kept by `forward`") };
         let shape = dense(input.layout().shape(), weight.layout().shape());
         let mut gradient = gradient.to_contiguous();
@@ -220,7 +230,14 @@ impl Kernel for Linear {
             let turned = Shape::dense(shape.input[1], shape.c_out, shape.c_in);
             let panels = Panels::pack(floats(weight), shape.c_out, shape.c_in, |k| k, shape.c_out);
             let mut result = Buffer::new(shape.input_len());
-            convolution::forward(&turned, gradient, &panels, result.as_mut(), Target::whole(&turned), Finish::STORE);
+            convolution::forward(
+                &turned,
+                gradient,
+                &panels,
+                result.as_mut(),
+                Target::whole(&turned),
+                Finish::STORE,
+            );
             map::tensor(result, input.layout().shape())
         });
         let of_weight = wanted[1].then(|| {

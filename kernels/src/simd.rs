@@ -18,7 +18,10 @@ pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(|| {
         let asked = std::env::var("OIDO_SIMD").unwrap_or_default();
-        available().into_iter().find(|level| asked.is_empty() || level.name() == asked).unwrap_or(Level::Portable)
+        available()
+            .into_iter()
+            .find(|level| asked.is_empty() || level.name() == asked)
+            .unwrap_or(Level::Portable)
     })
 }
 

@@ -61,8 +61,13 @@ pub struct Finish {
 
 impl Finish {
     /// The bare sums.
-    pub const STORE: Self =
-        Self { add: false, bias: std::ptr::null(), relu: false, scale: std::ptr::null(), shift: std::ptr::null() };
+    pub const STORE: Self = Self {
+        add: false,
+        bias: std::ptr::null(),
+        relu: false,
+        scale: std::ptr::null(),
+        shift: std::ptr::null(),
+    };
     /// Added to what is there.
     pub const ADD: Self = Self { add: true, ..Self::STORE };
 

@@ -8,6 +8,7 @@ use burn::nn::{
 };
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor, TensorData};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -321,7 +322,7 @@ impl Ast {
     /// `[batch, bins, frames]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
         let x = self.embed(input);
-        self.classifier.dense.forward(self.classifier.layernorm.forward(x))
+        kernels::linear(&self.classifier.dense, self.classifier.layernorm.forward(x))
     }
 
     /// The mean of the classification and the distillation token after the last layer, `[batch, hidden_size]`.
@@ -335,7 +336,7 @@ impl Ast {
 impl Embeddings {
     /// `[batch, bins, frames]` → `[batch, 2 + patches, hidden]`, patches row by row.
     fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        let patches = self.projection.forward(input.unsqueeze_dim(1));
+        let patches = kernels::conv2d(&self.projection, input.unsqueeze_dim(1));
         let [batch, hidden, rows, columns] = patches.dims();
         let patches = patches.flatten::<3>(2, 3).swap_dims(1, 2);
         let token = |token: &Param<Tensor<3>>| token.val().expand([batch, 1, hidden]);
@@ -385,15 +386,15 @@ impl Layer {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let attended = self.attention.forward(self.layernorm_before.forward(x.clone()));
         let x = x + self.dropout.forward(attended);
-        let inner = gelu(self.intermediate.forward(self.layernorm_after.forward(x.clone())));
-        x + self.dropout.forward(self.output.forward(inner))
+        let inner = gelu(kernels::linear(&self.intermediate, self.layernorm_after.forward(x.clone())));
+        x + self.dropout.forward(kernels::linear(&self.output, inner))
     }
 }
 
 impl Attention {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let qkv = [&self.query, &self.key, &self.value].map(|layer| layer.forward(x.clone()));
-        self.output.forward(attend(qkv, self.heads, &self.dropout))
+        let qkv = [&self.query, &self.key, &self.value].map(|layer| kernels::linear(layer, x.clone()));
+        kernels::linear(&self.output, attend(qkv, self.heads, &self.dropout))
     }
 }
 

@@ -4,8 +4,8 @@
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +112,7 @@ impl Cnn {
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
         let x = image(input, self.input_channels);
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
-        let x = relu(self.dense.forward(x.flatten::<2>(1, 3)));
-        self.output.forward(self.dropout.forward(x))
+        let x = kernels::linear_relu(&self.dense, x.flatten::<2>(1, 3));
+        kernels::linear(&self.output, self.dropout.forward(x))
     }
 }

@@ -7,6 +7,7 @@ use burn::nn::{
 };
 use burn::tensor::activation::{glu, silu};
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -290,7 +291,7 @@ impl Architecture for ConformerConfig {
 impl Conformer {
     /// `[batch, bins, frames]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
-        self.output.forward(self.embed(input))
+        kernels::linear(&self.output, self.embed(input))
     }
 
     /// The mean over time after the last layer, `[batch, hidden_size]`.
@@ -298,7 +299,7 @@ impl Conformer {
         let [batch, bins, frames] = input.dims();
         let (together, steps) = (self.time_reduction, frames / self.time_reduction);
         let x = input.narrow(2, 0, steps * together).swap_dims(1, 2).reshape([batch, steps, together * bins]);
-        let x = self.input_projection.forward(x);
+        let x = kernels::linear(&self.input_projection, x);
         let x = self.conformer_layers.iter().fold(x, |x, layer| layer.forward(x));
         x.mean_dim(1).squeeze_dim(1)
     }
@@ -319,29 +320,30 @@ impl Layer {
 
 impl FeedForward {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = silu(self.linear1.forward(self.layer_norm.forward(x)));
-        self.dropout.forward(self.linear2.forward(self.dropout.forward(x)))
+        let x = silu(kernels::linear(&self.linear1, self.layer_norm.forward(x)));
+        self.dropout.forward(kernels::linear(&self.linear2, self.dropout.forward(x)))
     }
 }
 
 impl Attention {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let hidden = x.dims()[2];
-        let all = self.in_proj.forward(x);
+        let all = kernels::linear(&self.in_proj, x);
         let qkv = [0, 1, 2].map(|part| all.clone().narrow(2, part * hidden, hidden));
-        self.dropout.forward(self.out_proj.forward(attend(qkv, self.heads, &self.attention_dropout)))
+        self.dropout
+            .forward(kernels::linear(&self.out_proj, attend(qkv, self.heads, &self.attention_dropout)))
     }
 }
 
 impl Convolution {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = self.layer_norm.forward(x).swap_dims(1, 2);
-        let x = self.depthwise.forward(glu(self.pointwise1.forward(x), 1));
+        let x = kernels::conv1d(&self.depthwise, glu(kernels::conv1d(&self.pointwise1, x), 1));
         let x = match (&self.batch_norm, &self.group_norm) {
             (Some(norm), _) => norm.forward(x),
             (None, Some(norm)) => norm.forward(x),
             (None, None) => x,
         };
-        self.dropout.forward(self.pointwise2.forward(silu(x))).swap_dims(1, 2)
+        self.dropout.forward(kernels::conv1d(&self.pointwise2, silu(x))).swap_dims(1, 2)
     }
 }

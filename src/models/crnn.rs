@@ -4,8 +4,8 @@
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -138,8 +138,8 @@ impl Crnn {
         let steps = x.dims()[2];
         let mut states = vec![last_state(&self.lstm, &x, 0..steps)];
         states.extend(self.lstm_backward.iter().map(|lstm| last_state(lstm, &x, (0..steps).rev())));
-        let x = relu(self.dense.forward(Tensor::cat(states, 1)));
-        self.output.forward(self.dropout.forward(x))
+        let x = kernels::linear_relu(&self.dense, Tensor::cat(states, 1));
+        kernels::linear(&self.output, self.dropout.forward(x))
     }
 }
 

@@ -4,8 +4,8 @@
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -68,11 +68,11 @@ impl Dense {
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
         let mut x: Tensor<2> = input.flatten::<2>(1, 2).mean_dim(1);
         for (i, layer) in self.hidden.iter().enumerate() {
-            x = relu(layer.forward(x));
+            x = kernels::linear_relu(layer, x);
             if i + 1 < self.hidden.len() {
                 x = self.dropout.forward(x);
             }
         }
-        self.output.forward(x)
+        kernels::linear(&self.output, x)
     }
 }

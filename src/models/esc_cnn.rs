@@ -7,6 +7,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
 use burn::tensor::activation::{relu, softmax, tanh};
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -127,8 +128,8 @@ impl EscCnn {
             Some(weights) => (positions(map) * weights).sum_dim(1).squeeze_dim::<2>(1),
             None => map.flatten(1, 3),
         };
-        let hidden = |x, dense: &Linear| self.dropout.forward(relu(dense.forward(x)));
-        self.output.forward(self.dense.iter().fold(x, hidden))
+        let hidden = |x, dense: &Linear| self.dropout.forward(kernels::linear_relu(dense, x));
+        kernels::linear(&self.output, self.dense.iter().fold(x, hidden))
     }
 
     /// How much each place of the map counts, `[batch, bins / 8, frames / 8]`, 1 in all; none without attention.
@@ -140,7 +141,8 @@ impl EscCnn {
 
     /// `[batch, 128, bins / 8, frames / 8]`.
     fn map(&self, input: Tensor<3>) -> Tensor<4> {
-        let block = |x, block: &Block| max_2x2(relu(block.batch_norm.forward(block.conv.forward(x))));
+        let block =
+            |x, block: &Block| max_2x2(relu(block.batch_norm.forward(kernels::conv2d(&block.conv, x))));
         self.blocks.iter().fold(input.unsqueeze_dim::<4>(1), block)
     }
 
@@ -148,7 +150,7 @@ impl EscCnn {
     /// `[batch, places, 1]`.
     fn weights(&self, map: &Tensor<4>) -> Option<Tensor<3>> {
         let score = self.attention.as_ref()?;
-        Some(softmax(tanh(score.forward(positions(map.clone()))), 1))
+        Some(softmax(tanh(kernels::linear(score, positions(map.clone()))), 1))
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
+use oido_kernels as kernels;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -140,9 +140,9 @@ impl Head {
 impl GapDense {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         if self.hidden.is_empty() {
-            return self.output.forward(self.dropout.forward(x));
+            return kernels::linear(&self.output, self.dropout.forward(x));
         }
-        let hidden = |x, dense: &Linear| self.dropout.forward(relu(dense.forward(x)));
-        self.output.forward(self.hidden.iter().fold(x, hidden))
+        let hidden = |x, dense: &Linear| self.dropout.forward(kernels::linear_relu(dense, x));
+        kernels::linear(&self.output, self.hidden.iter().fold(x, hidden))
     }
 }

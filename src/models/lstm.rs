@@ -4,8 +4,8 @@
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +83,7 @@ impl LstmNet {
             first = self.lstm1.step(input.clone().narrow(2, t, 1).squeeze_dim::<2>(2), first);
             second = self.lstm2.step(first.hidden.clone(), second);
         }
-        let x = relu(self.dense.forward(second.hidden));
-        self.output.forward(self.dropout.forward(x))
+        let x = kernels::linear_relu(&self.dense, second.hidden);
+        kernels::linear(&self.output, self.dropout.forward(x))
     }
 }

@@ -7,6 +7,7 @@ use burn::nn::conv::Conv1d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -120,18 +121,18 @@ impl Architecture for M34ResConfig {
 impl M34Res {
     /// `[batch, 1, samples]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
-        let mut x = relu(self.batch_norm.forward(self.conv.forward(input)));
+        let mut x = relu(self.batch_norm.forward(kernels::conv1d(&self.conv, input)));
         for stage in &self.stages {
             x = stage.iter().fold(max_over_time(x, POOL), |x, block| block.forward(x));
         }
-        self.output.forward(x.mean_dim(2).squeeze_dim::<2>(2))
+        kernels::linear(&self.output, x.mean_dim(2).squeeze_dim::<2>(2))
     }
 }
 
 impl Residual {
     fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        let x = relu(self.batch_norm1.forward(self.conv1.forward(input.clone())));
-        let x = self.batch_norm2.forward(self.conv2.forward(x));
+        let x = relu(self.batch_norm1.forward(kernels::conv1d(&self.conv1, input.clone())));
+        let x = self.batch_norm2.forward(kernels::conv1d(&self.conv2, x));
         let [batch, channels, steps] = x.dims();
         let new = channels - input.dims()[1];
         let shortcut = if new == 0 {

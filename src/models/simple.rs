@@ -5,8 +5,8 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -125,10 +125,10 @@ impl Simple {
 
     fn classify(&self, x: Tensor<4>, pool: impl Fn(Tensor<4>) -> Tensor<4>) -> Tensor<2> {
         let x = self.batch_norm1.forward(x);
-        let x = self.batch_norm2.forward(pool(relu(self.conv1.forward(x))));
-        let x = pool(relu(self.conv2.forward(x)));
+        let x = self.batch_norm2.forward(pool(kernels::conv2d_relu(&self.conv1, x)));
+        let x = pool(kernels::conv2d_relu(&self.conv2, x));
         let x = self.batch_norm3.forward(x.mean_dims(&[2, 3]).squeeze_dim::<3>(3));
-        let x = relu(self.dense.forward(x.squeeze_dim::<2>(2)));
-        self.output.forward(self.dropout.forward(x))
+        let x = kernels::linear_relu(&self.dense, x.squeeze_dim::<2>(2));
+        kernels::linear(&self.output, self.dropout.forward(x))
     }
 }

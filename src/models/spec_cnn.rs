@@ -8,6 +8,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -130,11 +131,11 @@ impl SpecCnn {
     /// `[batch, bins, frames]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
         let block = |x, block: &Block| {
-            let x = relu(block.batch_norm.forward(block.conv.forward(x)));
+            let x = relu(block.batch_norm.forward(kernels::conv2d(&block.conv, x)));
             block.dropout.forward(max_2x2(x))
         };
         let x = self.blocks.iter().fold(input.unsqueeze_dim::<4>(1), block);
         let [batch, channels, ..] = x.dims();
-        self.output.forward(x.mean_dims(&[2, 3]).reshape([batch, channels]))
+        kernels::linear(&self.output, x.mean_dims(&[2, 3]).reshape([batch, channels]))
     }
 }

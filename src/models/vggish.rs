@@ -3,8 +3,8 @@
 use burn::module::{Module, RunningState};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -222,8 +222,8 @@ impl Vggish {
             Some(Pca { quantized: true, .. }) => x * (2.0 * CLIP / BYTE) - CLIP,
             _ => x,
         };
-        let x = self.dense.iter().fold(x, |x, dense| relu(dense.forward(x)));
-        self.output.forward(self.dropout.forward(x))
+        let x = self.dense.iter().fold(x, |x, dense| kernels::linear_relu(dense, x));
+        kernels::linear(&self.output, self.dropout.forward(x))
     }
 
     /// The mean of the embeddings of a clip's examples, `[batch, embedding]`.
@@ -240,12 +240,12 @@ impl Vggish {
         let x = x.permute([0, 2, 3, 1]).reshape([batch * examples, 1, FRAMES, bins]);
         let mut layers = self.features.iter();
         let x = STAGES.iter().fold(x, |x, (convs, _)| {
-            let conv = |x, conv: &Conv2d| relu(conv.forward(x));
+            let conv = |x, conv: &Conv2d| kernels::conv2d_relu(conv, x);
             max_2x2(layers.by_ref().take(*convs).fold(x, conv))
         });
         // As TensorFlow flattens: time, frequency, channels.
         let x = x.permute([0, 2, 3, 1]).flatten::<2>(1, 3);
-        let x = self.embeddings.iter().fold(x, |x, dense| relu(dense.forward(x)));
+        let x = self.embeddings.iter().fold(x, |x, dense| kernels::linear_relu(dense, x));
         let x = match &self.pproc {
             Some(pca) => pca.forward(x),
             None => x,

@@ -11,6 +11,7 @@ use burn::nn::conv::Conv1d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -189,12 +190,12 @@ impl WaveformCnn {
                 x = max_over_time(x, POOL);
             }
         }
-        self.output.forward(x.mean_dim(2).squeeze_dim::<2>(2))
+        kernels::linear(&self.output, x.mean_dim(2).squeeze_dim::<2>(2))
     }
 }
 
 impl Layer {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        relu(self.batch_norm.forward(self.conv.forward(x)))
+        relu(self.batch_norm.forward(kernels::conv1d(&self.conv, x)))
     }
 }

@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 
 use super::{BatchNormOptions, Count, batch_norm, conv2d, keras, max_2x2};
@@ -67,7 +67,7 @@ impl ConvBlock {
 
     /// `[batch, c_in, h, w]` → `[batch, c_out, h / 2, w / 2]`; an odd last row or column is dropped.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let mut x = relu(self.conv.forward(input));
+        let mut x = kernels::conv2d_relu(&self.conv, input);
         if let Some(norm) = &self.batch_norm {
             x = norm.forward(x);
         }

@@ -10,6 +10,7 @@ use burn::tensor::activation::{sigmoid, silu};
 use super::vision::{Builder, ConvNorm, Convolution, Padding};
 use super::{Count, torch};
 use crate::models::published::Published;
+use oido_kernels as kernels;
 
 /// One block, to be counted or built.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -137,7 +138,7 @@ impl InvertedResidual {
         let mut x = act(self.depthwise.forward(x));
         if let Some(squeeze) = &self.squeeze {
             let mean = x.clone().mean_dims(&[2, 3]);
-            x = x * sigmoid(squeeze.expand.forward(act(squeeze.reduce.forward(mean))));
+            x = x * sigmoid(kernels::conv2d(&squeeze.expand, act(kernels::conv2d(&squeeze.reduce, mean))));
         }
         let x = self.project.forward(x);
         if self.residual { input + self.stochastic(x) } else { x }

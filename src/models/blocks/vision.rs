@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, TensorData};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -273,7 +274,7 @@ impl ConvNorm {
 
     /// `[batch, c_in, h, w]` → `[batch, c_out, h', w']`, no activation.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.conv.forward(x);
+        let x = kernels::conv2d(&self.conv, x);
         match &self.bn {
             Norm::Whole(bn) => bn.forward(x),
             Norm::Shift(bn) => bn.forward(x),
