@@ -112,11 +112,15 @@ impl Shape {
         (0..2).all(|axis| self.padding[axis] == 0 && self.extent(axis, self.output[axis]) <= self.input[axis])
     }
 
-    /// Height and width of blocks of results: about [`BLOCK`] pixels, fewer where that leaves threads without work.
-    fn block(&self) -> [usize; 2] {
+    /// Pixels of a block that leave no thread without work.
+    fn share(&self) -> usize {
+        let pixels = self.batch * self.output[0] * self.output[1];
+        pixels.div_ceil(4 * rayon::current_num_threads()).clamp(4 * ROWS, BLOCK)
+    }
+
+    /// Height and width of blocks of about `pixels` results, fewer where their patches are large.
+    fn block(&self, pixels: usize) -> [usize; 2] {
         let [height, width] = self.output;
-        let wanted = (self.batch * height * width).div_ceil(4 * rayon::current_num_threads());
-        let pixels = wanted.clamp(4 * ROWS, BLOCK);
         let row = |columns: usize| self.extent(1, columns) * self.c_in * self.extent(0, 1);
         if width <= pixels && row(width) <= SCRATCH {
             let rows = |rows: usize| self.extent(0, rows) * self.extent(1, width) * self.c_in;
@@ -129,9 +133,9 @@ impl Shape {
         }
     }
 
-    /// Blocks of results, in order.
-    fn blocks(&self) -> Vec<Block> {
-        let [rows, columns] = self.block();
+    /// Blocks of about `pixels` results, in order.
+    fn blocks(&self, pixels: usize) -> Vec<Block> {
+        let [rows, columns] = self.block(pixels);
         let [height, width] = self.output;
         let mut blocks = Vec::new();
         for map in 0..self.batch {
@@ -325,7 +329,7 @@ pub fn forward(
     let flat = if whole { shape.flat() } else { *shape };
     let (shape, target) = (&flat, if flat == *shape { target } else { Target::whole(&flat) });
     let inside = shape.inside();
-    let blocks = shape.blocks();
+    let blocks = shape.blocks(shape.share());
     let panel_list: Vec<_> = panels.each().collect();
     let groups = (4 * rayon::current_num_threads()).div_ceil(blocks.len()).min(panel_list.len()).max(1);
     let group = panel_list.len().div_ceil(groups);
@@ -382,7 +386,8 @@ pub fn kernel_gradient(shape: &Shape, input: &[f32], gradient: &[f32]) -> Buffer
     let mut result = Buffer::new(shape.kernel_len());
     result.as_mut().fill(0.0);
     let shape = &shape.flat();
-    let (inside, blocks) = (shape.inside(), shape.blocks());
+    // The same blocks on any number of threads: their sums are added up in this order.
+    let (inside, blocks) = (shape.inside(), shape.blocks(BLOCK));
     let (panel, c_out) = (tile::panel(), shape.c_out);
     let (taps, run) = shape.taps(1);
     let pieces: Vec<_> = (0..c_out)
