@@ -1,7 +1,14 @@
 //! The layers, in terms of Burn's modules.
 
+#[cfg(feature = "flex")]
+use std::sync::{Arc, OnceLock};
+
+use burn::module::RunningState;
 use burn::nn::conv::{Conv1d, Conv2d};
-use burn::nn::{Linear, PaddingConfig1d, PaddingConfig2d};
+use burn::nn::pool::{AvgPool2d, MaxPool1d, MaxPool2d};
+use burn::nn::{BatchNorm, Linear};
+#[cfg(feature = "flex")]
+use burn::nn::{PaddingConfig1d, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
@@ -54,16 +61,16 @@ pub fn conv1d_relu(layer: &Conv1d, x: Tensor<3>) -> Tensor<3> {
 fn conv1d_then(layer: &Conv1d, x: Tensor<3>, negative_to_zero: bool) -> Tensor<3> {
     #[cfg(feature = "flex")]
     if ours(&x.device()) && layer.groups == 1 {
-        let padding = match layer.padding {
-            PaddingConfig1d::Valid => PaddingConfig2d::Valid,
-            PaddingConfig1d::Same => PaddingConfig2d::Same,
-            PaddingConfig1d::Explicit(left, right) => PaddingConfig2d::Explicit(0, left, 0, right),
-        };
         let [.., length] = x.dims();
         let kernel = crate::operators::Convolution {
             stride: [1, layer.stride],
             dilation: [1, layer.dilation],
-            padding: padding_2d(&padding, [1, length], [1, layer.kernel_size], [1, layer.stride]),
+            padding: padding_2d(
+                &padding_1d(&layer.padding),
+                [1, length],
+                [1, layer.kernel_size],
+                [1, layer.stride],
+            ),
             relu: negative_to_zero,
         };
         return apply(x, layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()), kernel);
@@ -95,6 +102,157 @@ fn stock<const D: usize>(x: Tensor<D>, negative_to_zero: bool) -> Tensor<D> {
     if negative_to_zero { relu(x) } else { x }
 }
 
+/// What batch normalisation in training gives.
+pub struct Normalised<const D: usize> {
+    /// The result.
+    pub output: Tensor<D>,
+    /// Mean of each channel over the batch, without gradient.
+    pub mean: Tensor<1>,
+    /// Biased variance of each channel over the batch, without gradient.
+    pub variance: Tensor<1>,
+}
+
+/// [`BatchNorm`]: `[batch, channels, ..]` → the same shape.
+pub fn batch_norm<const D: usize>(layer: &BatchNorm, x: Tensor<D>) -> Tensor<D> {
+    batch_norm_then(layer, x, false)
+}
+
+/// [`BatchNorm`] and [`relu`]: `[batch, channels, ..]` → the same shape.
+pub fn batch_norm_relu<const D: usize>(layer: &BatchNorm, x: Tensor<D>) -> Tensor<D> {
+    batch_norm_then(layer, x, true)
+}
+
+fn batch_norm_then<const D: usize>(layer: &BatchNorm, x: Tensor<D>, negative_to_zero: bool) -> Tensor<D> {
+    let device = x.device();
+    if !ours(&device) {
+        return stock(layer.forward(x), negative_to_zero);
+    }
+    let affine = [layer.gamma.val(), layer.beta.val()];
+    if !(device.is_autodiff() && layer.training.is_enabled()) {
+        let fixed = [&layer.running_mean, &layer.running_var].map(|state| state.value().to_device(&device));
+        return normalise(x, affine, fixed, layer.epsilon, negative_to_zero);
+    }
+    let found = normalise_train(x, affine, layer.epsilon, negative_to_zero);
+    move_statistics([&layer.running_mean, &layer.running_var], [found.mean, found.variance], layer.momentum);
+    found.output
+}
+
+/// Moves running statistics towards those of a batch, of which `momentum` is the share.
+pub fn move_statistics(running: [&RunningState<Tensor<1>>; 2], found: [Tensor<1>; 2], momentum: f64) {
+    for (state, found) in running.into_iter().zip(found) {
+        let old = state.value_sync().to_device(&found.device());
+        state.update((old.mul_scalar(1.0 - momentum) + found.mul_scalar(momentum)).detach());
+    }
+}
+
+/// Batch normalisation of `[batch, channels, ..]` with a scale, a shift, and a fixed mean and variance.
+pub fn normalise<const D: usize>(
+    x: Tensor<D>,
+    [scale, shift]: [Tensor<1>; 2],
+    [mean, variance]: [Tensor<1>; 2],
+    epsilon: f64,
+    negative_to_zero: bool,
+) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        use crate::operation::Apply;
+        let fixed = [mean, variance].map(|fixed| fixed.into_data().iter::<f32>().collect());
+        let kernel = crate::operators::BatchNorm::fixed(fixed, epsilon, negative_to_zero);
+        return (x, scale, shift).apply(Arc::new(kernel));
+    }
+    stock(burn::tensor::module::batch_norm(x, scale, shift, mean, variance, epsilon), negative_to_zero)
+}
+
+/// Batch normalisation of `[batch, channels, ..]` with a scale, a shift, and the mean and variance of the batch.
+pub fn normalise_train<const D: usize>(
+    x: Tensor<D>,
+    [scale, shift]: [Tensor<1>; 2],
+    epsilon: f64,
+    negative_to_zero: bool,
+) -> Normalised<D> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        use crate::operation::Apply;
+        let device = x.device();
+        let kernel = Arc::new(crate::operators::BatchNorm::of_batch(epsilon, negative_to_zero));
+        let output = (x, scale, shift).apply(kernel.clone());
+        let [mean, variance] = kernel.found().map(|values| Tensor::from_floats(values, &device));
+        return Normalised { output, mean, variance };
+    }
+    let found = burn::tensor::module::batch_norm_train(x, scale, shift, epsilon);
+    Normalised {
+        output: stock(found.output, negative_to_zero),
+        mean: found.mean.detach(),
+        variance: found.variance.detach(),
+    }
+}
+
+/// [`MaxPool2d`]: `[batch, channels, height, width]` → the maximum of each window.
+pub fn max_pool2d(layer: &MaxPool2d, x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) && layer.dilation == [1, 1] && !layer.ceil_mode {
+        let [.., height, width] = x.dims();
+        let padding = padding_2d(&layer.padding, [height, width], layer.kernel_size, layer.stride);
+        return pool(x, layer.kernel_size, layer.stride, padding, crate::operators::PoolOf::Maximum);
+    }
+    layer.forward(x)
+}
+
+/// [`MaxPool1d`]: `[batch, channels, length]` → the maximum of each window.
+pub fn max_pool1d(layer: &MaxPool1d, x: Tensor<3>) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) && layer.dilation == 1 && !layer.ceil_mode {
+        let [.., length] = x.dims();
+        let (window, stride) = ([1, layer.kernel_size], [1, layer.stride]);
+        let padding = padding_2d(&padding_1d(&layer.padding), [1, length], window, stride);
+        return pool(x, window, stride, padding, crate::operators::PoolOf::Maximum);
+    }
+    layer.forward(x)
+}
+
+/// [`AvgPool2d`]: `[batch, channels, height, width]` → the mean of each window.
+pub fn avg_pool2d(layer: &AvgPool2d, x: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) && !layer.ceil_mode {
+        let [.., height, width] = x.dims();
+        let padding = padding_2d(&layer.padding, [height, width], layer.kernel_size, layer.stride);
+        let of = crate::operators::PoolOf::Mean(layer.count_include_pad);
+        return pool(x, layer.kernel_size, layer.stride, padding, of);
+    }
+    layer.forward(x)
+}
+
+/// The mean of each channel: `[batch, channels, ..]` → `[batch, channels]`.
+pub fn global_mean<const D: usize>(x: Tensor<D>) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        use crate::operation::Apply;
+        return x.apply(Arc::new(crate::operators::GlobalMean::default()));
+    }
+    x.flatten::<3>(2, D - 1).mean_dim(2).squeeze_dim::<2>(2)
+}
+
+#[cfg(feature = "flex")]
+fn pool<const D: usize>(
+    x: Tensor<D>,
+    window: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 4],
+    of: crate::operators::PoolOf,
+) -> Tensor<D> {
+    use crate::operation::Apply;
+    x.apply(Arc::new(crate::operators::Pool { window, stride, padding, of, seen: OnceLock::new() }))
+}
+
+#[cfg(feature = "flex")]
+fn padding_1d(padding: &PaddingConfig1d) -> PaddingConfig2d {
+    match *padding {
+        PaddingConfig1d::Valid => PaddingConfig2d::Valid,
+        PaddingConfig1d::Same => PaddingConfig2d::Same,
+        PaddingConfig1d::Explicit(left, right) => PaddingConfig2d::Explicit(0, left, 0, right),
+    }
+}
+
 #[cfg(feature = "flex")]
 fn apply<const D: usize, const W: usize>(
     x: Tensor<D>,
@@ -103,6 +261,7 @@ fn apply<const D: usize, const W: usize>(
     kernel: impl crate::operation::Kernel,
 ) -> Tensor<D> {
     use crate::operation::Apply;
+    let kernel = Arc::new(kernel);
     match bias {
         Some(bias) => (x, weight, bias).apply(kernel),
         None => (x, weight).apply(kernel),

@@ -17,12 +17,21 @@ mod map;
 #[cfg(feature = "flex")]
 mod memory;
 #[cfg(feature = "flex")]
+mod norm;
+#[cfg(feature = "flex")]
 mod operation;
 #[cfg(feature = "flex")]
 mod operators;
 #[cfg(feature = "flex")]
+mod pool;
+#[cfg(feature = "flex")]
 mod simd;
+#[cfg(all(test, feature = "flex"))]
+mod testing;
 #[cfg(feature = "flex")]
 mod tile;
 
-pub use layers::{conv1d, conv1d_relu, conv2d, conv2d_relu, linear, linear_relu};
+pub use layers::{
+    Normalised, avg_pool2d, batch_norm, batch_norm_relu, conv1d, conv1d_relu, conv2d, conv2d_relu,
+    global_mean, linear, linear_relu, max_pool1d, max_pool2d, move_statistics, normalise, normalise_train,
+};

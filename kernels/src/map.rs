@@ -67,6 +67,15 @@ impl Map {
         &mut self.tensor.storage_mut::<f32>()[..len]
     }
 
+    /// Sizes of a plane of `[batch, channels, ..]`: one row for a map with one axis or none.
+    pub fn plane(shape: &[usize]) -> [usize; 2] {
+        match shape[2..] {
+            [length] => [1, length],
+            [height, width] => [height, width],
+            _ => [1, 1],
+        }
+    }
+
     /// As Burn's tensor.
     pub fn into_tensor(self) -> FlexTensor {
         self.tensor

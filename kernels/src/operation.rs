@@ -32,29 +32,25 @@ pub type Operation = Arc<dyn Kernel>;
 /// Applies a kernel to tensors on the CPU back end, with or without automatic differentiation.
 pub trait Apply {
     /// The result, of `D` axes.
-    fn apply<const D: usize>(self, kernel: impl Kernel) -> Tensor<D>;
+    fn apply<const D: usize>(self, kernel: Operation) -> Tensor<D>;
 }
 
 impl<const A: usize> Apply for Tensor<A> {
-    fn apply<const D: usize>(self, kernel: impl Kernel) -> Tensor<D> {
-        Tensor::from_dispatch(Dispatch::unary(self.into_dispatch(), Arc::new(kernel)))
+    fn apply<const D: usize>(self, kernel: Operation) -> Tensor<D> {
+        Tensor::from_dispatch(Dispatch::unary(self.into_dispatch(), kernel))
     }
 }
 
 impl<const A: usize, const B: usize> Apply for (Tensor<A>, Tensor<B>) {
-    fn apply<const D: usize>(self, kernel: impl Kernel) -> Tensor<D> {
-        Tensor::from_dispatch(Dispatch::binary(
-            self.0.into_dispatch(),
-            self.1.into_dispatch(),
-            Arc::new(kernel),
-        ))
+    fn apply<const D: usize>(self, kernel: Operation) -> Tensor<D> {
+        Tensor::from_dispatch(Dispatch::binary(self.0.into_dispatch(), self.1.into_dispatch(), kernel))
     }
 }
 
 impl<const A: usize, const B: usize, const C: usize> Apply for (Tensor<A>, Tensor<B>, Tensor<C>) {
-    fn apply<const D: usize>(self, kernel: impl Kernel) -> Tensor<D> {
+    fn apply<const D: usize>(self, kernel: Operation) -> Tensor<D> {
         let (a, b, c) = (self.0.into_dispatch(), self.1.into_dispatch(), self.2.into_dispatch());
-        Tensor::from_dispatch(Dispatch::ternary(a, b, c, Arc::new(kernel)))
+        Tensor::from_dispatch(Dispatch::ternary(a, b, c, kernel))
     }
 }
 

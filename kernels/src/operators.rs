@@ -1,12 +1,16 @@
 //! The operators of the layers: geometry, and which tensors the way back needs.
 
+use std::sync::OnceLock;
+
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use crate::convolution::{self, Panels, Shape, Target};
 use crate::map::{self, Map, floats};
 use crate::memory::Buffer;
+use crate::norm::{self, Norm, Statistics};
 use crate::operation::Kernel;
+use crate::pool::{self, Divisor, Winners};
 use crate::tile::{self, Finish};
 
 /// Convolution of `[batch, c_in, ..]` by `[c_out, c_in, ..]`, with an optional bias and ReLU.
@@ -25,12 +29,7 @@ pub struct Convolution {
 impl Convolution {
     /// Sizes for an input and a kernel.
     fn shape(&self, input: &[usize], kernel: &[usize]) -> Shape {
-        let plane = |sizes: &[usize]| match *sizes {
-            [length] => [1, length],
-            [height, width] => [height, width],
-            _ => [1, 1],
-        };
-        let (size, kernel_size) = (plane(&input[2..]), plane(&kernel[2..]));
+        let (size, kernel_size) = (Map::plane(input), Map::plane(kernel));
         let [top, left, bottom, right] = self.padding;
         let around = [top + bottom, left + right];
         let output = std::array::from_fn(|axis| {
@@ -109,10 +108,17 @@ impl Kernel for Convolution {
         let sizes = kernel.layout().shape().to_vec();
         let shape = self.shape(input.shape(), &sizes);
         let mut gradient = Map::new(gradient);
-        if let Some(output) = kept.get(2) {
+        let output = kept.get(2).map(|output| Map::new(output.clone()));
+        if output.is_some() {
             gradient = gradient.into_values();
-            without_negative(gradient.values_mut(), Map::new(output.clone()).values());
         }
+        let of_bias = match (&output, wanted.get(2)) {
+            (Some(output), _) => {
+                Some(norm::relu_and_bias_gradient(gradient.values_mut(), output.values(), shape.c_out))
+            }
+            (None, Some(true)) => Some(norm::bias_gradient(gradient.values(), shape.c_out)),
+            (None, _) => None,
+        };
         let of_input = wanted[0].then(|| {
             let mut result = Buffer::new(shape.input_len());
             convolution::input_gradient(&shape, floats(kernel), gradient.values(), result.as_mut());
@@ -124,11 +130,7 @@ impl Kernel for Convolution {
             kernel_order(&shape, turned.as_ref(), result.as_mut());
             map::tensor(result, &sizes)
         });
-        let mut gradients = vec![of_input, of_kernel];
-        if let Some(&wanted) = wanted.get(2) {
-            gradients.push(wanted.then(|| map::tensor(sums(gradient.values(), shape.c_out), &[shape.c_out])));
-        }
-        gradients
+        vec![of_input, of_kernel, of_bias.map(|sums| map::tensor(sums, &[shape.c_out]))]
     }
 }
 
@@ -141,36 +143,6 @@ fn kernel_order(shape: &Shape, from: &[f32], to: &mut [f32]) {
             *place = from[(tap * c_in + channel) * c_out + o];
         }
     });
-}
-
-/// The gradient of a ReLU: nothing passes where its result was zero.
-fn without_negative(gradient: &mut [f32], output: &[f32]) {
-    let size = 64 * 1024;
-    gradient.par_chunks_mut(size).zip(output.par_chunks(size)).for_each(|(gradient, output)| {
-        for (gradient, output) in gradient.iter_mut().zip(output) {
-            *gradient = if *output > 0.0 { *gradient } else { 0.0 };
-        }
-    });
-}
-
-/// The sum of each column of `[.., columns]`.
-fn sums(values: &[f32], columns: usize) -> Buffer {
-    let rows = (16 * 1024 / columns).max(1);
-    let partial: Vec<Vec<f32>> = values
-        .par_chunks(rows * columns)
-        .map(|part| {
-            let mut sums = vec![0.0f32; columns];
-            for row in part.chunks_exact(columns) {
-                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-            }
-            sums
-        })
-        .collect();
-    let mut result = Buffer::new(columns);
-    for (column, result) in result.as_mut().iter_mut().enumerate() {
-        *result = partial.iter().map(|sums| f64::from(sums[column])).sum::<f64>() as f32;
-    }
-    result
 }
 
 /// A dense layer `[.., d_input]` by `[d_input, d_output]`, with an optional bias and ReLU.
@@ -218,14 +190,17 @@ impl Kernel for Linear {
     ) -> Vec<Option<FlexTensor>> {
         let [input, weight, ..] = &kept[..] else { unreachable!("kept by `forward`") };
         let shape = dense(input.layout().shape(), weight.layout().shape());
-        let mut gradient = gradient.to_contiguous();
-        if let Some(output) = kept.get(2) {
-            let mut values = Buffer::new(shape.output_len());
-            values.as_mut().copy_from_slice(floats(&gradient));
-            without_negative(values.as_mut(), floats(output));
-            gradient = map::tensor(values, gradient.layout().shape());
-        }
-        let gradient = floats(&gradient);
+        let gradient = gradient.to_contiguous();
+        let mut masked = Buffer::default();
+        let (gradient, of_bias) = match kept.get(2) {
+            Some(output) => {
+                masked.reserve(shape.output_len());
+                masked.as_mut().copy_from_slice(floats(&gradient));
+                let sums = norm::relu_and_bias_gradient(masked.as_mut(), floats(output), shape.c_out);
+                (masked.as_ref(), sums)
+            }
+            None => (floats(&gradient), norm::bias_gradient(floats(&gradient), shape.c_out)),
+        };
         let of_input = wanted[0].then(|| {
             let turned = Shape::dense(shape.input[1], shape.c_out, shape.c_in);
             let panels = Panels::pack(floats(weight), shape.c_out, shape.c_in, |k| k, shape.c_out);
@@ -244,15 +219,205 @@ impl Kernel for Linear {
             let result = convolution::kernel_gradient(&shape, floats(input), gradient);
             map::tensor(result, weight.layout().shape())
         });
-        let mut gradients = vec![of_input, of_weight];
-        if let Some(&wanted) = wanted.get(2) {
-            gradients.push(wanted.then(|| map::tensor(sums(gradient, shape.c_out), &[shape.c_out])));
-        }
-        gradients
+        vec![of_input, of_weight, Some(map::tensor(of_bias, &[shape.c_out]))]
     }
 }
 
 /// All axes but the last are rows.
 fn dense(input: &[usize], weight: &[usize]) -> Shape {
     Shape::dense(input[..input.len() - 1].iter().product(), weight[0], weight[1])
+}
+
+/// Batch normalisation of `[batch, channels, ..]` by a scale and a shift, with an optional ReLU.
+#[derive(Debug)]
+pub struct BatchNorm {
+    /// Fixed ones, or those of the batch once `forward` ran.
+    statistics: OnceLock<Statistics>,
+    /// Whether they were fixed.
+    fixed: bool,
+    /// Added to the variance.
+    epsilon: f64,
+    /// Negative results become zero.
+    relu: bool,
+}
+
+impl BatchNorm {
+    /// With the mean and variance of the batch.
+    pub fn of_batch(epsilon: f64, relu: bool) -> Self {
+        Self { statistics: OnceLock::new(), fixed: false, epsilon, relu }
+    }
+
+    /// With this mean and variance.
+    pub fn fixed([mean, variance]: [Vec<f32>; 2], epsilon: f64, relu: bool) -> Self {
+        let buffer = |values: Vec<f32>| {
+            let mut buffer = Buffer::new(values.len());
+            buffer.as_mut().copy_from_slice(&values);
+            buffer
+        };
+        let statistics = Statistics { mean: buffer(mean), variance: buffer(variance) };
+        Self { statistics: OnceLock::from(statistics), fixed: true, epsilon, relu }
+    }
+
+    /// Mean and variance; nothing before `forward` ran.
+    pub fn found(&self) -> [&[f32]; 2] {
+        self.statistics.get().map_or([&[], &[]], |found| [found.mean.as_ref(), found.variance.as_ref()])
+    }
+
+    fn norm<'a>(&self, statistics: &'a Statistics, gamma: &'a FlexTensor, beta: &'a FlexTensor) -> Norm<'a> {
+        Norm {
+            mean: statistics.mean.as_ref(),
+            variance: statistics.variance.as_ref(),
+            gamma: floats(gamma),
+            beta: floats(beta),
+            epsilon: self.epsilon,
+            relu: self.relu,
+        }
+    }
+}
+
+impl Kernel for BatchNorm {
+    fn forward(&self, inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let [input, gamma, beta] = &inputs[..] else { unreachable!("three inputs") };
+        let input = Map::new(input.clone());
+        let (gamma, beta) = (gamma.to_contiguous(), beta.to_contiguous());
+        let channels = input.shape()[1];
+        let statistics = self.statistics.get_or_init(|| norm::statistics(input.values(), channels));
+        let output = norm::normalise(input.values(), &self.norm(statistics, &gamma, &beta));
+        let output = Map::from_buffer(output, input.shape()).into_tensor();
+        (output, if tracked { vec![input.into_tensor(), gamma, beta] } else { vec![] })
+    }
+
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        _wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
+        let [input, gamma, beta] = &kept[..] else { unreachable!("kept by `forward`") };
+        let (input, gradient) = (Map::new(input.clone()), Map::new(gradient));
+        let channels = input.shape()[1];
+        let statistics = self.statistics.get_or_init(|| norm::statistics(input.values(), channels));
+        let norm = self.norm(statistics, gamma, beta);
+        let found = norm::gradient(input.values(), gradient.values(), &norm, self.fixed);
+        vec![
+            Some(Map::from_buffer(found.input, input.shape()).into_tensor()),
+            Some(map::tensor(found.gamma, &[channels])),
+            Some(map::tensor(found.beta, &[channels])),
+        ]
+    }
+}
+
+/// Maximum or mean over windows of `[batch, channels, ..]`.
+#[derive(Debug)]
+pub struct Pool {
+    /// Height and width of a window.
+    pub window: [usize; 2],
+    /// Places between two windows.
+    pub stride: [usize; 2],
+    /// Places above, left, below, right.
+    pub padding: [usize; 4],
+    /// What becomes of a window.
+    pub of: PoolOf,
+    /// Sizes of the input and which places won, once `forward` ran.
+    pub seen: OnceLock<(Vec<usize>, Option<Winners>)>,
+}
+
+/// What becomes of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolOf {
+    /// Its maximum.
+    Maximum,
+    /// Its mean; whether places outside the map count.
+    Mean(bool),
+}
+
+impl Pool {
+    fn shape(&self, input: &[usize]) -> pool::Shape {
+        let size = Map::plane(input);
+        let [top, left, bottom, right] = self.padding;
+        let around = [top + bottom, left + right];
+        pool::Shape {
+            batch: input[0],
+            input: size,
+            channels: input[1],
+            kernel: self.window,
+            stride: self.stride,
+            padding: [top, left],
+            output: std::array::from_fn(|axis| {
+                (size[axis] + around[axis] - self.window[axis]) / self.stride[axis] + 1
+            }),
+        }
+    }
+}
+
+fn divisor(padded: bool) -> Divisor {
+    if padded { Divisor::Padded } else { Divisor::Inside }
+}
+
+impl Kernel for Pool {
+    fn forward(&self, mut inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let Some(input) = inputs.pop() else { unreachable!("one input") };
+        let input = Map::new(input);
+        let shape = self.shape(input.shape());
+        let (output, winners) = match self.of {
+            PoolOf::Maximum if tracked => {
+                let (output, winners) = pool::maximum_with_winners(input.values(), &shape);
+                (output, Some(winners))
+            }
+            PoolOf::Maximum => (pool::maximum(input.values(), &shape), None),
+            PoolOf::Mean(padded) => (pool::average(input.values(), &shape, divisor(padded)), None),
+        };
+        let mut sizes = vec![shape.batch, shape.channels, shape.output[0], shape.output[1]];
+        if input.shape().len() == 3 {
+            sizes.remove(2);
+        }
+        self.seen.get_or_init(|| (input.shape().to_vec(), winners));
+        (Map::from_buffer(output, &sizes).into_tensor(), vec![])
+    }
+
+    fn backward(
+        &self,
+        _kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        _wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
+        let Some((input, winners)) = self.seen.get() else { unreachable!("set by `forward`") };
+        let (shape, gradient) = (self.shape(input), Map::new(gradient));
+        let result = match (self.of, winners) {
+            (PoolOf::Mean(padded), _) => pool::average_gradient(gradient.values(), &shape, divisor(padded)),
+            (PoolOf::Maximum, Some(winners)) => pool::maximum_gradient(gradient.values(), winners, &shape),
+            (PoolOf::Maximum, None) => unreachable!("set by a tracked `forward`"),
+        };
+        vec![Some(Map::from_buffer(result, input).into_tensor())]
+    }
+}
+
+/// The mean of each channel: `[batch, channels, ..]` → `[batch, channels]`.
+#[derive(Debug, Default)]
+pub struct GlobalMean {
+    /// Sizes of the input, once `forward` ran.
+    seen: OnceLock<Vec<usize>>,
+}
+
+impl Kernel for GlobalMean {
+    fn forward(&self, mut inputs: Vec<FlexTensor>, _tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let Some(input) = inputs.pop() else { unreachable!("one input") };
+        let input = Map::new(input);
+        let [batch, channels, ..] = self.seen.get_or_init(|| input.shape().to_vec())[..] else {
+            unreachable!("a map")
+        };
+        (map::tensor(pool::mean(input.values(), batch, channels), &[batch, channels]), vec![])
+    }
+
+    fn backward(
+        &self,
+        _kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        _wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
+        let Some(input) = self.seen.get() else { unreachable!("set by `forward`") };
+        let gradient = gradient.to_contiguous();
+        let result = pool::mean_gradient(floats(&gradient), input[0], input[2..].iter().product());
+        vec![Some(Map::from_buffer(result, input).into_tensor())]
+    }
 }

@@ -30,7 +30,10 @@ fn available() -> Vec<Level> {
     let mut levels = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") {
+        let parts = is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        if is_x86_feature_detected!("avx512f") && parts && is_x86_feature_detected!("fma") {
             levels.push(Level::Avx512);
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -40,6 +43,46 @@ fn available() -> Vec<Level> {
     levels.push(Level::Portable);
     levels
 }
+
+/// Compiles functions once for each [`Level`] and calls the one for [`level()`]: plain loops over slices become
+/// loops over the vectors of the processor. Sums keep the order in which they are written.
+macro_rules! vectorised {
+    ($($(#[$about:meta])* $vis:vis fn $name:ident $(<$(const $flag:ident: $of:ty),+>)? (
+        $($argument:ident: $type:ty),* $(,)?
+    ) $(-> $result:ty)? $body:block)+) => {$(
+        $(#[$about])*
+        $vis fn $name $(<$(const $flag: $of),+>)? ($($argument: $type),*) $(-> $result)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn plain $(<$(const $flag: $of),+>)? ($($argument: $type),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx512 $(<$(const $flag: $of),+>)? ($($argument: $type),*) $(-> $result)? {
+                plain $(::<$($flag),+>)? ($($argument),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            fn avx2 $(<$(const $flag: $of),+>)? ($($argument: $type),*) $(-> $result)? {
+                plain $(::<$($flag),+>)? ($($argument),*)
+            }
+
+            match $crate::simd::level() {
+                // SAFETY: the level tells that this processor has these instructions.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Level::Avx512 => unsafe { avx512 $(::<$($flag),+>)? ($($argument),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Level::Avx2 => unsafe { avx2 $(::<$($flag),+>)? ($($argument),*) },
+                _ => plain $(::<$($flag),+>)? ($($argument),*),
+            }
+        }
+    )+};
+}
+pub(crate) use vectorised;
 
 impl Level {
     /// As in `OIDO_SIMD`.
@@ -101,26 +144,32 @@ mod x86 {
                 const LANES: usize = $lanes;
                 #[inline(always)]
                 unsafe fn splat(value: f32) -> Self {
+                    // SAFETY: the caller's.
                     unsafe { $splat(value) }
                 }
                 #[inline(always)]
                 unsafe fn load(from: *const f32) -> Self {
+                    // SAFETY: the caller's.
                     unsafe { $load(from) }
                 }
                 #[inline(always)]
                 unsafe fn store(self, to: *mut f32) {
+                    // SAFETY: the caller's.
                     unsafe { $store(to, self) }
                 }
                 #[inline(always)]
                 unsafe fn fma(self, a: Self, b: Self) -> Self {
+                    // SAFETY: the caller's.
                     unsafe { $fma(a, b, self) }
                 }
                 #[inline(always)]
                 unsafe fn add(self, other: Self) -> Self {
+                    // SAFETY: the caller's.
                     unsafe { $add(self, other) }
                 }
                 #[inline(always)]
                 unsafe fn max(self, other: Self) -> Self {
+                    // SAFETY: the caller's.
                     unsafe { $max(self, other) }
                 }
             }

@@ -2,10 +2,14 @@
 
 use burn::module::Param;
 use burn::nn::conv::{Conv1dConfig, Conv2dConfig};
-use burn::nn::{LinearConfig, PaddingConfig1d, PaddingConfig2d};
+use burn::nn::pool::{AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig};
+use burn::nn::{BatchNormConfig, LinearConfig, PaddingConfig1d, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Tensor};
-use oido_kernels::{conv1d, conv2d, conv2d_relu, linear_relu};
+use oido_kernels::{
+    avg_pool2d, batch_norm, batch_norm_relu, conv1d, conv2d, conv2d_relu, global_mean, linear_relu,
+    max_pool1d, max_pool2d,
+};
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -125,4 +129,82 @@ fn linear_is_burns() {
             |x| relu(layer.forward(x)),
         );
     }
+}
+
+/// Results and gradients of two functions of one input.
+fn same_of_input<const D: usize, const E: usize>(
+    what: &str,
+    x: Tensor<D>,
+    ours: impl Fn(Tensor<D>) -> Tensor<E>,
+    stock: impl Fn(Tensor<D>) -> Tensor<E>,
+) {
+    let x = x.require_grad();
+    let (a, b) = (ours(x.clone()), stock(x.clone()));
+    close(what, a.clone(), b.clone());
+    let towards = random(a.dims());
+    let (a, b) = ((a * towards.clone()).sum().backward(), (b * towards).sum().backward());
+    close(&format!("{what}: input"), x.grad(&a).unwrap(), x.grad(&b).unwrap());
+}
+
+#[test]
+fn batch_norm_is_burns_in_training_and_after() {
+    for [batch, channels, height, width] in [[1, 1, 5, 7], [4, 3, 2, 2], [2, 33, 6, 5], [3, 64, 4, 4]] {
+        for with_relu in [false, true] {
+            let what = format!("{batch} {channels} {height}x{width} {with_relu}");
+            let config = BatchNormConfig::new(channels).with_epsilon(1e-3);
+            let (ours, stock) = (config.init(&device()), config.init(&device()));
+            let shape = [batch, channels, height, width];
+            let run = |x| if with_relu { batch_norm_relu(&ours, x) } else { batch_norm(&ours, x) };
+            let reference = |x| if with_relu { relu(stock.forward(x)) } else { stock.forward(x) };
+            let x = random(shape) * 3.0 + 1.5;
+            let (a, b) = (run(x.clone()), reference(x.clone()));
+            let towards = random(shape);
+            let a = (a * towards.clone()).sum().backward();
+            let b = (b * towards).sum().backward();
+            for (what, ours, stock) in
+                [("scale", &ours.gamma, &stock.gamma), ("shift", &ours.beta, &stock.beta)]
+            {
+                close(what, ours.val().grad(&a).unwrap(), stock.val().grad(&b).unwrap());
+            }
+            same_of_input(&what, x, run, reference);
+            for (ours, stock) in
+                [(&ours.running_mean, &stock.running_mean), (&ours.running_var, &stock.running_var)]
+            {
+                close("running", ours.value_sync(), stock.value_sync());
+            }
+            use burn::module::Module;
+            let (ours, stock) = (ours.valid(), stock.valid());
+            let x = random(shape).inner();
+            close("fixed", batch_norm(&ours, x.clone()), stock.forward(x));
+        }
+    }
+}
+
+#[test]
+fn pooling_is_burns() {
+    use PaddingConfig2d::{Explicit, Same, Valid};
+    for (shape, window, stride, padding) in [
+        ([2, 3, 8, 10], [2, 2], [2, 2], Valid),
+        ([1, 1, 7, 9], [2, 2], [2, 2], Valid),
+        ([2, 33, 7, 9], [2, 2], [2, 2], Same),
+        ([2, 16, 9, 11], [3, 3], [2, 2], Explicit(1, 1, 1, 1)),
+        ([2, 16, 9, 11], [3, 3], [2, 2], Valid),
+    ] {
+        let layer = MaxPool2dConfig::new(window).with_strides(stride).with_padding(padding.clone()).init();
+        let what = format!("maximum of {window:?} of {shape:?}");
+        same_of_input(&what, random(shape), |x| max_pool2d(&layer, x), |x| layer.forward(x));
+    }
+    for outside in [false, true] {
+        let layer = AvgPool2dConfig::new([3, 3])
+            .with_strides([1, 1])
+            .with_padding(Explicit(1, 1, 1, 1))
+            .with_count_include_pad(outside)
+            .init();
+        let x = random([2, 5, 6, 7]);
+        same_of_input(&format!("mean {outside}"), x, |x| avg_pool2d(&layer, x), |x| layer.forward(x));
+    }
+    let layer = MaxPool1dConfig::new(4).with_stride(4).init();
+    same_of_input("maximum over time", random([2, 48, 31]), |x| max_pool1d(&layer, x), |x| layer.forward(x));
+    let mean = |x: Tensor<4>| x.mean_dims(&[2, 3]).reshape([3, 33]);
+    same_of_input("global mean", random([3, 33, 5, 4]), global_mean, mean);
 }

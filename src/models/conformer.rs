@@ -340,7 +340,7 @@ impl Convolution {
         let x = self.layer_norm.forward(x).swap_dims(1, 2);
         let x = kernels::conv1d(&self.depthwise, glu(kernels::conv1d(&self.pointwise1, x), 1));
         let x = match (&self.batch_norm, &self.group_norm) {
-            (Some(norm), _) => norm.forward(x),
+            (Some(norm), _) => kernels::batch_norm(norm, x),
             (None, Some(norm)) => norm.forward(x),
             (None, None) => x,
         };

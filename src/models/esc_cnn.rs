@@ -5,7 +5,7 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::{relu, softmax, tanh};
+use burn::tensor::activation::{softmax, tanh};
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
@@ -141,8 +141,9 @@ impl EscCnn {
 
     /// `[batch, 128, bins / 8, frames / 8]`.
     fn map(&self, input: Tensor<3>) -> Tensor<4> {
-        let block =
-            |x, block: &Block| max_2x2(relu(block.batch_norm.forward(kernels::conv2d(&block.conv, x))));
+        let block = |x, block: &Block| {
+            max_2x2(kernels::batch_norm_relu(&block.batch_norm, kernels::conv2d(&block.conv, x)))
+        };
         self.blocks.iter().fold(input.unsqueeze_dim::<4>(1), block)
     }
 

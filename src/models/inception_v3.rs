@@ -9,7 +9,6 @@
 //! The auxiliary classifier that torchvision trains beside it is left out.
 
 use burn::module::Module;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
@@ -350,11 +349,11 @@ impl Tower {
             Pool::Max => max_3x3(map, Padding::Valid),
             Pool::Mean => mean_3x3(map, self.outside_counts),
         };
-        let x = self.layers.iter().fold(x, |x, layer| relu(layer.forward(x)));
+        let x = self.layers.iter().fold(x, |x, layer| layer.forward_relu(x));
         if self.fork.is_empty() {
             return x;
         }
-        Tensor::cat(self.fork.iter().map(|layer| relu(layer.forward(x.clone()))).collect(), 1)
+        Tensor::cat(self.fork.iter().map(|layer| layer.forward_relu(x.clone())).collect(), 1)
     }
 }
 
@@ -374,7 +373,7 @@ impl InceptionV3 {
         let mut x = self.picture.forward(input);
         let mut stem = self.stem.iter();
         for group in STEM_GROUPS {
-            x = stem.by_ref().take(group).fold(x, |x, layer| relu(layer.forward(x)));
+            x = stem.by_ref().take(group).fold(x, |x, layer| layer.forward_relu(x));
             x = max_3x3(x, Padding::Valid);
         }
         let block = |x: Tensor<4>, towers: &Vec<Tower>| {

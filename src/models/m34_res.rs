@@ -121,18 +121,18 @@ impl Architecture for M34ResConfig {
 impl M34Res {
     /// `[batch, 1, samples]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
-        let mut x = relu(self.batch_norm.forward(kernels::conv1d(&self.conv, input)));
+        let mut x = kernels::batch_norm_relu(&self.batch_norm, kernels::conv1d(&self.conv, input));
         for stage in &self.stages {
             x = stage.iter().fold(max_over_time(x, POOL), |x, block| block.forward(x));
         }
-        kernels::linear(&self.output, x.mean_dim(2).squeeze_dim::<2>(2))
+        kernels::linear(&self.output, kernels::global_mean(x))
     }
 }
 
 impl Residual {
     fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        let x = relu(self.batch_norm1.forward(kernels::conv1d(&self.conv1, input.clone())));
-        let x = self.batch_norm2.forward(kernels::conv1d(&self.conv2, x));
+        let x = kernels::batch_norm_relu(&self.batch_norm1, kernels::conv1d(&self.conv1, input.clone()));
+        let x = kernels::batch_norm(&self.batch_norm2, kernels::conv1d(&self.conv2, x));
         let [batch, channels, steps] = x.dims();
         let new = channels - input.dims()[1];
         let shortcut = if new == 0 {

@@ -271,9 +271,9 @@ impl Bottleneck {
     }
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.bn1.forward(kernels::conv2d(&self.conv1, input.clone())));
-        let x = relu(self.bn2.forward(kernels::conv2d(&self.conv2, x)));
-        let x = self.bn3.forward(kernels::conv2d(&self.conv3, x));
+        let x = kernels::batch_norm_relu(&self.bn1, kernels::conv2d(&self.conv1, input.clone()));
+        let x = kernels::batch_norm_relu(&self.bn2, kernels::conv2d(&self.conv2, x));
+        let x = kernels::batch_norm(&self.bn3, kernels::conv2d(&self.conv3, x));
         let shortcut = match &self.downsample {
             Some(downsample) => downsample.forward(input),
             None => input,
@@ -295,7 +295,8 @@ impl ResNet50 {
 
     /// `[batch, 2048, bins / 32, frames / 32]`, sides rounded up.
     fn map(&self, input: Tensor<3>) -> Tensor<4> {
-        let x = relu(self.bn1.forward(kernels::conv2d(&self.conv1, self.picture.forward(input))));
+        let x =
+            kernels::batch_norm_relu(&self.bn1, kernels::conv2d(&self.conv1, self.picture.forward(input)));
         let x = max_3x3(x, Padding::Half);
         let blocks = [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten();
         blocks.fold(x, |x, block| block.forward(x))

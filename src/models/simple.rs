@@ -124,8 +124,8 @@ impl Simple {
     }
 
     fn classify(&self, x: Tensor<4>, pool: impl Fn(Tensor<4>) -> Tensor<4>) -> Tensor<2> {
-        let x = self.batch_norm1.forward(x);
-        let x = self.batch_norm2.forward(pool(kernels::conv2d_relu(&self.conv1, x)));
+        let x = kernels::batch_norm(&self.batch_norm1, x);
+        let x = kernels::batch_norm(&self.batch_norm2, pool(kernels::conv2d_relu(&self.conv1, x)));
         let x = pool(kernels::conv2d_relu(&self.conv2, x));
         let x = self.batch_norm3.forward(x.mean_dims(&[2, 3]).squeeze_dim::<3>(3));
         let x = kernels::linear_relu(&self.dense, x.squeeze_dim::<2>(2));

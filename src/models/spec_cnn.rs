@@ -6,7 +6,6 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
@@ -131,7 +130,7 @@ impl SpecCnn {
     /// `[batch, bins, frames]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
         let block = |x, block: &Block| {
-            let x = relu(block.batch_norm.forward(kernels::conv2d(&block.conv, x)));
+            let x = kernels::batch_norm_relu(&block.batch_norm, kernels::conv2d(&block.conv, x));
             block.dropout.forward(max_2x2(x))
         };
         let x = self.blocks.iter().fold(input.unsqueeze_dim::<4>(1), block);

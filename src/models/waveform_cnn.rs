@@ -9,7 +9,6 @@
 use burn::module::Module;
 use burn::nn::conv::Conv1d;
 use burn::nn::{BatchNorm, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
@@ -190,12 +189,12 @@ impl WaveformCnn {
                 x = max_over_time(x, POOL);
             }
         }
-        kernels::linear(&self.output, x.mean_dim(2).squeeze_dim::<2>(2))
+        kernels::linear(&self.output, kernels::global_mean(x))
     }
 }
 
 impl Layer {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        relu(self.batch_norm.forward(kernels::conv1d(&self.conv, x)))
+        kernels::batch_norm_relu(&self.batch_norm, kernels::conv1d(&self.conv, x))
     }
 }

@@ -69,7 +69,7 @@ impl ConvBlock {
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let mut x = kernels::conv2d_relu(&self.conv, input);
         if let Some(norm) = &self.batch_norm {
-            x = norm.forward(x);
+            x = kernels::batch_norm(norm, x);
         }
         max_2x2(x)
     }

@@ -1,8 +1,8 @@
 //! Batch normalisation without a scale, as Keras' Inception has it; Burn's always carries one.
 
 use burn::module::{Flag, Module, Param, RunningState};
-use burn::tensor::module::{batch_norm, batch_norm_train};
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 
 /// Batch normalisation (Ioffe & Szegedy 2015) that shifts but does not scale; all else as [`burn::nn::BatchNorm`].
 #[derive(Module, Debug)]
@@ -32,22 +32,18 @@ impl ShiftNorm {
         }
     }
 
-    /// `[batch, channels, ..]` → the same shape.
-    pub(super) fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+    /// `[batch, channels, ..]` → the same shape, negative results as zero if asked.
+    pub(super) fn forward<const D: usize>(&self, input: Tensor<D>, negative_to_zero: bool) -> Tensor<D> {
         let device = input.device();
-        let (beta, scale) = (self.beta.val(), Tensor::ones([self.beta.dims()[0]], &device));
+        let affine = [Tensor::ones([self.beta.dims()[0]], &device), self.beta.val()];
+        let running = [&self.running_mean, &self.running_var];
         if !(device.is_autodiff() && self.training.is_enabled()) {
-            let [mean, var] =
-                [&self.running_mean, &self.running_var].map(|state| state.value().to_device(&device));
-            return batch_norm(input, scale, beta, mean, var, self.epsilon);
+            let fixed = running.map(|state| state.value().to_device(&device));
+            return kernels::normalise(input, affine, fixed, self.epsilon, negative_to_zero);
         }
-        let result = batch_norm_train(input, scale, beta, self.epsilon);
-        for (state, now) in [(&self.running_mean, result.mean), (&self.running_var, result.variance)] {
-            let old = state.value_sync().to_device(&device);
-            let new = old.mul_scalar(1.0 - self.momentum).add(now.detach().mul_scalar(self.momentum));
-            state.update(new.detach());
-        }
-        result.output
+        let found = kernels::normalise_train(input, affine, self.epsilon, negative_to_zero);
+        kernels::move_statistics(running, [found.mean, found.variance], self.momentum);
+        found.output
     }
 }
 
@@ -65,10 +61,10 @@ mod tests {
         let floats = |x: Tensor<4>| x.into_data().iter::<f32>().collect::<Vec<_>>();
         for _ in 0..3 {
             let x = Tensor::<4>::random([2, 3, 4, 5], Distribution::Normal(1.0, 2.0), &device);
-            assert_eq!(floats(shift.forward(x.clone())), floats(whole.forward(x)));
+            assert_eq!(floats(shift.forward(x.clone(), false)), floats(kernels::batch_norm(&whole, x)));
         }
         let (shift, whole) = (shift.valid(), whole.valid());
         let x = Tensor::<4>::random([2, 3, 4, 5], Distribution::Normal(1.0, 2.0), &Device::flex());
-        assert_eq!(floats(shift.forward(x.clone())), floats(whole.forward(x)));
+        assert_eq!(floats(shift.forward(x.clone(), false)), floats(kernels::batch_norm(&whole, x)));
     }
 }

@@ -276,8 +276,17 @@ impl ConvNorm {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let x = kernels::conv2d(&self.conv, x);
         match &self.bn {
-            Norm::Whole(bn) => bn.forward(x),
-            Norm::Shift(bn) => bn.forward(x),
+            Norm::Whole(bn) => kernels::batch_norm(bn, x),
+            Norm::Shift(bn) => bn.forward(x, false),
+        }
+    }
+
+    /// [`ConvNorm::forward`] and ReLU.
+    pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = kernels::conv2d(&self.conv, x);
+        match &self.bn {
+            Norm::Whole(bn) => kernels::batch_norm_relu(bn, x),
+            Norm::Shift(bn) => bn.forward(x, true),
         }
     }
 
