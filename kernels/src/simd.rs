@@ -51,6 +51,7 @@ macro_rules! vectorised {
         $($argument:ident: $type:ty),* $(,)?
     ) $(-> $result:ty)? $body:block)+) => {$(
         $(#[$about])*
+        #[allow(clippy::too_many_arguments, reason = "slices of one loop")]
         $vis fn $name $(<$(const $flag: $of),+>)? ($($argument: $type),*) $(-> $result)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]

@@ -1,5 +1,7 @@
 //! What tests of several files need.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 /// Random numbers between -1 and 1 (xorshift of Marsaglia 2003).
 pub fn random(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
