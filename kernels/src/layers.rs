@@ -9,7 +9,7 @@ use burn::nn::pool::{AvgPool2d, MaxPool1d, MaxPool2d};
 use burn::nn::{BatchNorm, Linear};
 #[cfg(feature = "flex")]
 use burn::nn::{PaddingConfig1d, PaddingConfig2d};
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Tensor};
 
 /// Whether tensors of this device are computed here.
@@ -230,6 +230,45 @@ pub fn global_mean<const D: usize>(x: Tensor<D>) -> Tensor<2> {
         return x.apply(Arc::new(crate::operators::GlobalMean::default()));
     }
     x.flatten::<3>(2, D - 1).mean_dim(2).squeeze_dim::<2>(2)
+}
+
+/// One direction of an LSTM (Hochreiter & Schmidhuber 1997, with forget gate) over `x`, `[batch, steps, d_input]`: what it puts
+/// out at each step, `[batch, steps, d_hidden]`.
+///
+/// `kernel` is `[d_input, 4 * d_hidden]`, `recurrent` `[d_hidden, 4 * d_hidden]`, `bias` `[4 * d_hidden]`; gates stand in Keras' order:
+/// input, forget, cell, output. The state before the first step is zero; with `reverse` the last step comes first.
+pub fn lstm(
+    x: Tensor<3>,
+    kernel: Tensor<2>,
+    recurrent: Tensor<2>,
+    bias: Tensor<1>,
+    reverse: bool,
+) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        use crate::operation::Apply;
+        let states = OnceLock::new();
+        return (x, kernel, recurrent, bias).apply(Arc::new(crate::operators::Lstm { reverse, states }));
+    }
+    let [batch, steps, _] = x.dims();
+    let d_hidden = recurrent.dims()[0];
+    let mut hidden = Tensor::<2>::zeros([batch, d_hidden], &x.device());
+    let mut cell = hidden.clone();
+    let mut outputs = Vec::with_capacity(steps);
+    let order: Vec<usize> = if reverse { (0..steps).rev().collect() } else { (0..steps).collect() };
+    for t in order {
+        let gates = x.clone().narrow(1, t, 1).squeeze_dim::<2>(1).matmul(kernel.clone())
+            + hidden.matmul(recurrent.clone())
+            + bias.clone().unsqueeze();
+        let gate = |i: usize| gates.clone().narrow(1, i * d_hidden, d_hidden);
+        cell = sigmoid(gate(1)) * cell + sigmoid(gate(0)) * tanh(gate(2));
+        hidden = sigmoid(gate(3)) * tanh(cell.clone());
+        outputs.push(hidden.clone().unsqueeze_dim::<3>(1));
+    }
+    if reverse {
+        outputs.reverse();
+    }
+    Tensor::cat(outputs, 1)
 }
 
 #[cfg(feature = "flex")]

@@ -13,7 +13,11 @@
 mod convolution;
 mod layers;
 #[cfg(feature = "flex")]
+mod lstm;
+#[cfg(feature = "flex")]
 mod map;
+#[cfg(feature = "flex")]
+mod math;
 #[cfg(feature = "flex")]
 mod memory;
 #[cfg(feature = "flex")]
@@ -33,5 +37,6 @@ mod tile;
 
 pub use layers::{
     Normalised, avg_pool2d, batch_norm, batch_norm_relu, conv1d, conv1d_relu, conv2d, conv2d_relu,
-    global_mean, linear, linear_relu, max_pool1d, max_pool2d, move_statistics, normalise, normalise_train,
+    global_mean, linear, linear_relu, lstm, max_pool1d, max_pool2d, move_statistics, normalise,
+    normalise_train,
 };

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::convolution::{self, Panels, Target};
 use crate::math::{sigmoid, tanh};
 use crate::memory::Buffer;
-use crate::norm::relu_and_bias_gradient;
+use crate::norm::bias_gradient;
 use crate::simd::vectorised;
 use crate::tile::{self, Finish, ROWS, Tile};
 
@@ -147,7 +147,7 @@ pub fn gradient(
         input: with_input.then(|| turned_product(shape, weights.kernel, slopes)),
         kernel: convolution::kernel_gradient(&shape.dense(shape.input, wide), input, slopes),
         recurrent: convolution::kernel_gradient(&shifted(shape), states.output.as_ref(), slopes),
-        bias: relu_and_bias_gradient(slopes, None, wide),
+        bias: bias_gradient(slopes, wide),
     }
 }
 

@@ -12,7 +12,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
-/// A function of one to three tensors, and its gradient.
+/// A function of one to four tensors, and its gradient.
 pub trait Kernel: Debug + Send + Sync + 'static {
     /// The result, and what [`Kernel::backward`] will need (nothing need be kept unless `tracked`).
     fn forward(&self, inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>);
@@ -54,6 +54,16 @@ impl<const A: usize, const B: usize, const C: usize> Apply for (Tensor<A>, Tenso
     }
 }
 
+impl<const A: usize, const B: usize, const C: usize, const E: usize> Apply
+    for (Tensor<A>, Tensor<B>, Tensor<C>, Tensor<E>)
+{
+    fn apply<const D: usize>(self, kernel: Operation) -> Tensor<D> {
+        let (a, b, c, d) =
+            (self.0.into_dispatch(), self.1.into_dispatch(), self.2.into_dispatch(), self.3.into_dispatch());
+        Tensor::from_dispatch(Dispatch::quaternary(a, b, c, d, kernel))
+    }
+}
+
 /// A kernel with as many inputs as the name says.
 #[backend_extension(Flex, Autodiff)]
 pub trait Kernels: Backend {
@@ -63,6 +73,13 @@ pub trait Kernels: Backend {
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         c: FloatTensor<Self>,
+        kernel: Operation,
+    ) -> FloatTensor<Self>;
+    fn quaternary(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        d: FloatTensor<Self>,
         kernel: Operation,
     ) -> FloatTensor<Self>;
 }
@@ -78,6 +95,16 @@ impl Kernels for Flex {
 
     fn ternary(a: FlexTensor, b: FlexTensor, c: FlexTensor, kernel: Operation) -> FlexTensor {
         kernel.forward(vec![a, b, c], false).0
+    }
+
+    fn quaternary(
+        a: FlexTensor,
+        b: FlexTensor,
+        c: FlexTensor,
+        d: FlexTensor,
+        kernel: Operation,
+    ) -> FlexTensor {
+        kernel.forward(vec![a, b, c, d], false).0
     }
 }
 
@@ -97,6 +124,16 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         kernel: Operation,
     ) -> FloatTensor<Self> {
         record::<C, _>([a, b, c], kernel)
+    }
+
+    fn quaternary(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        d: FloatTensor<Self>,
+        kernel: Operation,
+    ) -> FloatTensor<Self> {
+        record::<C, _>([a, b, c, d], kernel)
     }
 }
 

@@ -6,6 +6,7 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use crate::convolution::{self, Panels, Shape, Target};
+use crate::lstm;
 use crate::map::{self, Map, floats};
 use crate::memory::Buffer;
 use crate::norm::{self, Norm, Statistics};
@@ -419,5 +420,62 @@ impl Kernel for GlobalMean {
         let gradient = gradient.to_contiguous();
         let result = pool::mean_gradient(floats(&gradient), input[0], input[2..].iter().product());
         vec![Some(Map::from_buffer(result, input).into_tensor())]
+    }
+}
+
+/// One direction of an LSTM over sequences: input `[batch, steps, d_input]`, kernel `[d_input, 4 * d_hidden]`, recurrent kernel
+/// `[d_hidden, 4 * d_hidden]`, bias `[4 * d_hidden]`.
+#[derive(Debug)]
+pub struct Lstm {
+    /// From the last step to the first.
+    pub reverse: bool,
+    /// What `forward` found, if it was tracked.
+    pub states: OnceLock<lstm::States>,
+}
+
+impl Lstm {
+    fn parts<'a>(&self, inputs: &'a [FlexTensor]) -> (lstm::Shape, &'a [f32], lstm::Weights<'a>) {
+        let [input, kernel, recurrent, bias] = inputs else { unreachable!("four inputs") };
+        let [batch, steps, d_input] = input.layout().shape()[..] else { unreachable!("three axes") };
+        let hidden = recurrent.layout().shape()[0];
+        let shape = lstm::Shape { batch, steps, input: d_input, hidden, reverse: self.reverse };
+        let weights =
+            lstm::Weights { kernel: floats(kernel), recurrent: floats(recurrent), bias: floats(bias) };
+        (shape, floats(input), weights)
+    }
+}
+
+impl Kernel for Lstm {
+    fn forward(&self, inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let inputs: Vec<_> = inputs.into_iter().map(|input| input.to_contiguous()).collect();
+        let (shape, input, weights) = self.parts(&inputs);
+        let sizes = [shape.batch, shape.steps, shape.hidden];
+        let states = lstm::forward(&shape, input, &weights);
+        if !tracked {
+            return (map::tensor(states.output, &sizes), vec![]);
+        }
+        let mut output = Buffer::new(states.output.as_ref().len());
+        output.as_mut().copy_from_slice(states.output.as_ref());
+        self.states.get_or_init(|| states);
+        (map::tensor(output, &sizes), inputs)
+    }
+
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
+        let Some(states) = self.states.get() else { unreachable!("set by a tracked `forward`") };
+        let (shape, input, weights) = self.parts(&kept);
+        let gradient = gradient.to_contiguous();
+        let found = lstm::gradient(&shape, input, &weights, states, floats(&gradient), wanted[0]);
+        let gates = 4 * shape.hidden;
+        vec![
+            found.input.map(|values| map::tensor(values, &[shape.batch, shape.steps, shape.input])),
+            Some(map::tensor(found.kernel, &[shape.input, gates])),
+            Some(map::tensor(found.recurrent, &[shape.hidden, gates])),
+            Some(map::tensor(found.bias, &[gates])),
+        ]
     }
 }

@@ -4,10 +4,10 @@ use burn::module::Param;
 use burn::nn::conv::{Conv1dConfig, Conv2dConfig};
 use burn::nn::pool::{AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig};
 use burn::nn::{BatchNormConfig, LinearConfig, PaddingConfig1d, PaddingConfig2d};
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Distribution, Tensor};
 use oido_kernels::{
-    avg_pool2d, batch_norm, batch_norm_relu, conv1d, conv2d, conv2d_relu, global_mean, linear_relu,
+    avg_pool2d, batch_norm, batch_norm_relu, conv1d, conv2d, conv2d_relu, global_mean, linear_relu, lstm,
     max_pool1d, max_pool2d,
 };
 
@@ -207,4 +207,46 @@ fn pooling_is_burns() {
     same_of_input("maximum over time", random([2, 48, 31]), |x| max_pool1d(&layer, x), |x| layer.forward(x));
     let mean = |x: Tensor<4>| x.mean_dims(&[2, 3]).reshape([3, 33]);
     same_of_input("global mean", random([3, 33, 5, 4]), global_mean, mean);
+}
+
+/// The equations, step by step; gates in the order input, forget, cell, output.
+fn lstm_by_steps(x: &Tensor<3>, kernel: &Tensor<2>, recurrent: &Tensor<2>, bias: &Tensor<1>) -> Tensor<3> {
+    let [batch, steps, _] = x.dims();
+    let units = recurrent.dims()[0];
+    let mut hidden = Tensor::<2>::zeros([batch, units], &device());
+    let mut cell = hidden.clone();
+    let outputs = (0..steps).map(|t| {
+        let input = x.clone().narrow(1, t, 1).squeeze_dim::<2>(1);
+        let gates = input.matmul(kernel.clone()) + hidden.clone().matmul(recurrent.clone());
+        let gates = gates + bias.clone().unsqueeze();
+        let gate = |i: usize| gates.clone().narrow(1, i * units, units);
+        cell = sigmoid(gate(1)) * cell.clone() + sigmoid(gate(0)) * tanh(gate(2));
+        hidden = sigmoid(gate(3)) * tanh(cell.clone());
+        hidden.clone().unsqueeze_dim::<3>(1)
+    });
+    let outputs: Vec<_> = outputs.collect();
+    Tensor::cat(outputs, 1)
+}
+
+#[test]
+fn lstm_is_its_equations() {
+    for (batch, steps, d_input, units, reverse) in
+        [(1, 1, 1, 1, false), (2, 7, 5, 3, false), (3, 11, 40, 17, true), (5, 4, 16, 64, true)]
+    {
+        let what = format!("{batch} {steps} {d_input} {units} {reverse}");
+        let x = random([batch, steps, d_input]).require_grad();
+        let kernel = random([d_input, 4 * units]).require_grad();
+        let recurrent = random([units, 4 * units]).require_grad();
+        let bias = random([4 * units]).require_grad();
+        let turned = |x: Tensor<3>| if reverse { x.flip([1]) } else { x };
+        let stock = turned(lstm_by_steps(&turned(x.clone()), &kernel, &recurrent, &bias));
+        let ours = lstm(x.clone(), kernel.clone(), recurrent.clone(), bias.clone(), reverse);
+        close(&what, ours.clone(), stock.clone());
+        let towards = random([batch, steps, units]);
+        let (a, b) = ((ours * towards.clone()).sum().backward(), (stock * towards).sum().backward());
+        close(&format!("{what}: input"), x.grad(&a).unwrap(), x.grad(&b).unwrap());
+        close(&format!("{what}: kernel"), kernel.grad(&a).unwrap(), kernel.grad(&b).unwrap());
+        close(&format!("{what}: recurrent"), recurrent.grad(&a).unwrap(), recurrent.grad(&b).unwrap());
+        close(&format!("{what}: bias"), bias.grad(&a).unwrap(), bias.grad(&b).unwrap());
+    }
 }

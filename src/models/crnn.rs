@@ -133,19 +133,11 @@ impl Crnn {
     /// `[batch, bins, frames]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
         let x = self.blocks.iter().fold(input.unsqueeze_dim::<4>(1), |x, block| block.forward(x));
-        // [batch, channels, bins, steps] → [batch, channels * bins, steps]
-        let x: Tensor<3> = x.flatten(1, 2);
-        let steps = x.dims()[2];
-        let mut states = vec![last_state(&self.lstm, &x, 0..steps)];
-        states.extend(self.lstm_backward.iter().map(|lstm| last_state(lstm, &x, (0..steps).rev())));
+        // [batch, channels, bins, steps] → [batch, steps, channels * bins]
+        let x = x.flatten::<3>(1, 2).swap_dims(1, 2);
+        let mut states = vec![self.lstm.last(x.clone(), false)];
+        states.extend(self.lstm_backward.iter().map(|lstm| lstm.last(x.clone(), true)));
         let x = kernels::linear_relu(&self.dense, Tensor::cat(states, 1));
         kernels::linear(&self.output, self.dropout.forward(x))
     }
-}
-
-/// What the layer puts out after the last of `steps` of `[batch, d_input, steps]`, in their order: `[batch, units]`.
-fn last_state(lstm: &Lstm, x: &Tensor<3>, steps: impl Iterator<Item = usize>) -> Tensor<2> {
-    let start = lstm.start(x.dims()[0], &x.device());
-    let step = |state, t| lstm.step(x.clone().narrow(2, t, 1).squeeze_dim::<2>(2), state);
-    steps.fold(start, step).hidden
 }

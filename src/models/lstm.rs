@@ -75,15 +75,8 @@ impl Architecture for LstmConfig {
 impl LstmNet {
     /// `[batch, bins, frames]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
-        let [batch, _, frames] = input.dims();
-        let device = input.device();
-        let mut first = self.lstm1.start(batch, &device);
-        let mut second = self.lstm2.start(batch, &device);
-        for t in 0..frames {
-            first = self.lstm1.step(input.clone().narrow(2, t, 1).squeeze_dim::<2>(2), first);
-            second = self.lstm2.step(first.hidden.clone(), second);
-        }
-        let x = kernels::linear_relu(&self.dense, second.hidden);
+        let sequence = self.lstm1.forward(input.swap_dims(1, 2), false);
+        let x = kernels::linear_relu(&self.dense, self.lstm2.last(sequence, false));
         kernels::linear(&self.output, self.dropout.forward(x))
     }
 }

@@ -20,5 +20,5 @@ pub use count::Count;
 pub use image::{Picture, PixelRange, check_input_channels, image};
 pub(super) use init::normal;
 pub use layers::{BatchNormOptions, batch_norm, conv2d, linear};
-pub use lstm::{Lstm, LstmState};
+pub use lstm::Lstm;
 pub use pool::{global_mean, max_2x2, max_2x2_padded, max_3x3, max_over_time, mean_3x3};
