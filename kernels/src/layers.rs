@@ -35,15 +35,18 @@ pub fn conv2d_relu(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
 
 fn conv2d_then(layer: &Conv2d, x: Tensor<4>, negative_to_zero: bool) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if ours(&x.device()) && layer.groups == 1 {
+    if ours(&x.device()) {
         let [.., height, width] = x.dims();
-        let kernel = crate::operators::Convolution {
+        let geometry = crate::operators::Convolution {
             stride: layer.stride,
             dilation: layer.dilation,
             padding: padding_2d(&layer.padding, [height, width], layer.kernel_size, layer.stride),
             relu: negative_to_zero,
         };
-        return apply(x, layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()), kernel);
+        let bias = layer.bias.as_ref().map(|bias| bias.val());
+        if let Some(result) = convolve(&x, layer.weight.val(), bias, layer.groups, geometry) {
+            return result;
+        }
     }
     stock(layer.forward(x), negative_to_zero)
 }
@@ -60,9 +63,9 @@ pub fn conv1d_relu(layer: &Conv1d, x: Tensor<3>) -> Tensor<3> {
 
 fn conv1d_then(layer: &Conv1d, x: Tensor<3>, negative_to_zero: bool) -> Tensor<3> {
     #[cfg(feature = "flex")]
-    if ours(&x.device()) && layer.groups == 1 {
+    if ours(&x.device()) {
         let [.., length] = x.dims();
-        let kernel = crate::operators::Convolution {
+        let geometry = crate::operators::Convolution {
             stride: [1, layer.stride],
             dilation: [1, layer.dilation],
             padding: padding_2d(
@@ -73,9 +76,31 @@ fn conv1d_then(layer: &Conv1d, x: Tensor<3>, negative_to_zero: bool) -> Tensor<3
             ),
             relu: negative_to_zero,
         };
-        return apply(x, layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()), kernel);
+        let bias = layer.bias.as_ref().map(|bias| bias.val());
+        if let Some(result) = convolve(&x, layer.weight.val(), bias, layer.groups, geometry) {
+            return result;
+        }
     }
     stock(layer.forward(x), negative_to_zero)
+}
+
+/// The convolution of all channels, or of each by itself; nothing for other groups.
+#[cfg(feature = "flex")]
+fn convolve<const D: usize>(
+    x: &Tensor<D>,
+    weight: Tensor<D>,
+    bias: Option<Tensor<1>>,
+    groups: usize,
+    geometry: crate::operators::Convolution,
+) -> Option<Tensor<D>> {
+    let channels = [x.dims()[1], weight.dims()[0]];
+    if groups == 1 {
+        Some(apply(x.clone(), weight, bias, geometry))
+    } else if channels == [groups; 2] && !geometry.relu {
+        Some(apply(x.clone(), weight, bias, crate::operators::Depthwise(geometry)))
+    } else {
+        None
+    }
 }
 
 /// [`Linear`]: `[.., d_input]` → `[.., d_output]`.
@@ -269,6 +294,41 @@ pub fn lstm(
         outputs.reverse();
     }
     Tensor::cat(outputs, 1)
+}
+
+/// The exact Gaussian error linear unit of each value, [`burn::tensor::activation::gelu`].
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        use crate::operation::Apply;
+        return x.apply(Arc::new(crate::operators::Gelu));
+    }
+    burn::tensor::activation::gelu(x)
+}
+
+/// A function of each value by itself, such as an activation, of a map `[batch, channels, ..]`: on the CPU it sees the values as
+/// they stand, `[batch, .., channels]`, so that nothing is copied.
+pub fn each<const D: usize>(x: Tensor<D>, of: impl FnOnce(Tensor<D>) -> Tensor<D>) -> Tensor<D> {
+    if ours(&x.device()) { of(x.movedim(1, D - 1)).movedim(D - 1, 1) } else { of(x) }
+}
+
+/// As [`each`], of two maps of one shape, or of which one has a single value where the other has many.
+pub fn each_of_two<const D: usize>(
+    a: Tensor<D>,
+    b: Tensor<D>,
+    of: impl FnOnce(Tensor<D>, Tensor<D>) -> Tensor<D>,
+) -> Tensor<D> {
+    if ours(&a.device()) { of(a.movedim(1, D - 1), b.movedim(1, D - 1)).movedim(D - 1, 1) } else { of(a, b) }
+}
+
+/// The channels of all maps `[batch, channels, ..]`, one after the other.
+pub fn cat_channels<const D: usize>(maps: Vec<Tensor<D>>) -> Tensor<D> {
+    if maps.iter().all(|map| ours(&map.device())) {
+        let last = maps.into_iter().map(|map| map.movedim(1, D - 1)).collect();
+        Tensor::cat(last, D - 1).movedim(D - 1, 1)
+    } else {
+        Tensor::cat(maps, 1)
+    }
 }
 
 #[cfg(feature = "flex")]

@@ -11,6 +11,8 @@
 
 #[cfg(feature = "flex")]
 mod convolution;
+#[cfg(feature = "flex")]
+mod depthwise;
 mod layers;
 #[cfg(feature = "flex")]
 mod lstm;
@@ -36,7 +38,7 @@ mod testing;
 mod tile;
 
 pub use layers::{
-    Normalised, avg_pool2d, batch_norm, batch_norm_relu, conv1d, conv1d_relu, conv2d, conv2d_relu,
-    global_mean, linear, linear_relu, lstm, max_pool1d, max_pool2d, move_statistics, normalise,
-    normalise_train,
+    Normalised, avg_pool2d, batch_norm, batch_norm_relu, cat_channels, conv1d, conv1d_relu, conv2d,
+    conv2d_relu, each, each_of_two, gelu, global_mean, linear, linear_relu, lstm, max_pool1d, max_pool2d,
+    move_statistics, normalise, normalise_train,
 };

@@ -6,12 +6,15 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use crate::convolution::{self, Panels, Shape, Target};
+use crate::depthwise;
 use crate::lstm;
 use crate::map::{self, Map, floats};
+use crate::math::normal;
 use crate::memory::Buffer;
 use crate::norm::{self, Norm, Statistics};
 use crate::operation::Kernel;
 use crate::pool::{self, Divisor, Winners};
+use crate::simd::vectorised;
 use crate::tile::{self, Finish};
 
 /// Convolution of `[batch, c_in, ..]` by `[c_out, c_in, ..]`, with an optional bias and ReLU.
@@ -51,6 +54,73 @@ impl Convolution {
     }
 }
 
+/// Depthwise convolution of `[batch, channels, ..]` by `[channels, 1, ..]`, with an optional bias.
+#[derive(Debug)]
+pub struct Depthwise(pub Convolution);
+
+impl Depthwise {
+    fn shape(&self, input: &[usize], kernel: &[usize]) -> Shape {
+        Shape { c_in: kernel[0], ..self.0.shape(input, kernel) }
+    }
+}
+
+impl Kernel for Depthwise {
+    fn forward(&self, mut inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let bias = if inputs.len() == 3 { inputs.pop().map(|bias| bias.to_contiguous()) } else { None };
+        let kernel = inputs.pop().map(|kernel| kernel.to_contiguous());
+        let (Some(kernel), Some(input)) = (kernel, inputs.pop()) else { unreachable!("two or three inputs") };
+        let input = Map::new(input);
+        let shape = self.shape(input.shape(), kernel.layout().shape());
+        let mut output = Buffer::new(shape.output_len());
+        let (turned, bias) = (channels_last(&shape, floats(&kernel)), bias.as_ref().map(floats));
+        depthwise::forward(&shape, input.values(), turned.as_ref(), bias, output.as_mut());
+        let output = Map::from_buffer(output, &result_sizes(&shape, input.shape().len())).into_tensor();
+        (output, if tracked { vec![input.into_tensor(), kernel] } else { vec![] })
+    }
+
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
+        let [input, kernel] = &kept[..] else { unreachable!("kept by `forward`") };
+        let (input, gradient) = (Map::new(input.clone()), Map::new(gradient));
+        let sizes = kernel.layout().shape().to_vec();
+        let shape = self.shape(input.shape(), &sizes);
+        let of_input = wanted[0].then(|| {
+            let mut result = Buffer::new(shape.input_len());
+            let turned = channels_last(&shape, floats(kernel));
+            depthwise::input_gradient(&shape, turned.as_ref(), gradient.values(), result.as_mut());
+            Map::from_buffer(result, input.shape()).into_tensor()
+        });
+        let of_kernel = wanted[1].then(|| {
+            let turned = depthwise::kernel_gradient(&shape, input.values(), gradient.values());
+            let mut result = Buffer::new(turned.as_ref().len());
+            map::transpose(turned.as_ref(), result.as_mut(), shape.kernel[0] * shape.kernel[1], shape.c_out);
+            map::tensor(result, &sizes)
+        });
+        let of_bias = norm::bias_gradient(gradient.values(), shape.c_out);
+        vec![of_input, of_kernel, Some(map::tensor(of_bias, &[shape.c_out]))]
+    }
+}
+
+/// A kernel `[channels, 1, height, width]` as `[height, width, channels]`.
+fn channels_last(shape: &Shape, kernel: &[f32]) -> Buffer {
+    let mut turned = Buffer::new(kernel.len());
+    map::transpose(kernel, turned.as_mut(), shape.c_out, shape.kernel[0] * shape.kernel[1]);
+    turned
+}
+
+/// Sizes of the result of an input of so many axes.
+fn result_sizes(shape: &Shape, axes: usize) -> Vec<usize> {
+    let mut sizes = vec![shape.batch, shape.c_out, shape.output[0], shape.output[1]];
+    if axes == 3 {
+        sizes.remove(2);
+    }
+    sizes
+}
+
 /// A kernel `[c_out, c_in, height, width]` as the tiles of the way forward read it.
 fn panels<'a>(shape: &Shape, kernel: &'a [f32]) -> Panels<'a> {
     let (area, c_in) = (shape.kernel[0] * shape.kernel[1], shape.c_in);
@@ -83,11 +153,7 @@ impl Kernel for Convolution {
         };
         let panels = panels(&shape, floats(&kernel));
         convolution::forward(&shape, input.values(), &panels, output.as_mut(), Target::whole(&shape), finish);
-        let mut sizes = vec![shape.batch, shape.c_out, shape.output[0], shape.output[1]];
-        if input.shape().len() == 3 {
-            sizes.remove(2);
-        }
-        let output = Map::from_buffer(output, &sizes).into_tensor();
+        let output = Map::from_buffer(output, &result_sizes(&shape, input.shape().len())).into_tensor();
         if !tracked {
             return (output, vec![]);
         }
@@ -477,5 +543,53 @@ impl Kernel for Lstm {
             Some(map::tensor(found.recurrent, &[shape.hidden, gates])),
             Some(map::tensor(found.bias, &[gates])),
         ]
+    }
+}
+
+/// The Gaussian error linear unit of each value (Hendrycks & Gimpel 2016), exact, not by its tanh approximation.
+#[derive(Debug)]
+pub struct Gelu;
+
+/// Values of one task.
+const TASK: usize = 16 * 1024;
+
+vectorised! {
+    fn gelu(x: &[f32], y: &mut [f32]) {
+        for (x, y) in x.iter().zip(y) {
+            *y = x * normal(*x).1;
+        }
+    }
+
+    fn gelu_gradient(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        for ((x, dy), dx) in x.iter().zip(dy).zip(dx) {
+            let (density, share) = normal(*x);
+            *dx = dy * (share + x * density);
+        }
+    }
+}
+
+impl Kernel for Gelu {
+    fn forward(&self, mut inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let Some(input) = inputs.pop().map(|input| input.to_contiguous()) else { unreachable!("one input") };
+        let x = floats(&input);
+        let mut output = Buffer::new(x.len());
+        output.as_mut().par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(y, x)| gelu(x, y));
+        let output = map::tensor(output, input.layout().shape());
+        (output, if tracked { vec![input] } else { vec![] })
+    }
+
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        _wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
+        let [input] = &kept[..] else { unreachable!("kept by `forward`") };
+        let gradient = gradient.to_contiguous();
+        let (x, dy) = (floats(input), floats(&gradient));
+        let mut result = Buffer::new(x.len());
+        let tasks = result.as_mut().par_chunks_mut(TASK).zip(x.par_chunks(TASK)).zip(dy.par_chunks(TASK));
+        tasks.for_each(|((dx, x), dy)| gelu_gradient(x, dy, dx));
+        vec![Some(map::tensor(result, input.layout().shape()))]
     }
 }

@@ -85,6 +85,44 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
+/// As [`vectorised!`] for functions that name the vector: `T` becomes the [`Vector`] of the level. Within, the instructions of
+/// `T` are there.
+macro_rules! by_vector {
+    ($(#[$about:meta])* $vis:vis fn $name:ident<$vector:ident>(
+        $($argument:ident: $type:ty),* $(,)?
+    ) $body:block) => {
+        $(#[$about])*
+        #[allow(clippy::too_many_arguments, reason = "slices of one loop")]
+        $vis fn $name($($argument: $type),*) {
+            #[inline(always)]
+            fn plain<$vector: $crate::simd::Vector>($($argument: $type),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            fn avx512($($argument: $type),*) {
+                plain::<std::arch::x86_64::__m512>($($argument),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($argument: $type),*) {
+                plain::<std::arch::x86_64::__m256>($($argument),*)
+            }
+
+            match $crate::simd::level() {
+                // SAFETY: the level tells that this processor has these instructions.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Level::Avx512 => unsafe { avx512($($argument),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::simd::Level::Avx2 => unsafe { avx2($($argument),*) },
+                _ => plain::<$crate::simd::Array>($($argument),*),
+            }
+        }
+    };
+}
+pub(crate) use by_vector;
+
 impl Level {
     /// As in `OIDO_SIMD`.
     pub fn name(self) -> &'static str {

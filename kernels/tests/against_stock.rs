@@ -7,8 +7,8 @@ use burn::nn::{BatchNormConfig, LinearConfig, PaddingConfig1d, PaddingConfig2d};
 use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Distribution, Tensor};
 use oido_kernels::{
-    avg_pool2d, batch_norm, batch_norm_relu, conv1d, conv2d, conv2d_relu, global_mean, linear_relu, lstm,
-    max_pool1d, max_pool2d,
+    avg_pool2d, batch_norm, batch_norm_relu, cat_channels, conv1d, conv2d, conv2d_relu, each, each_of_two,
+    gelu, global_mean, linear_relu, lstm, max_pool1d, max_pool2d,
 };
 
 fn device() -> Device {
@@ -114,6 +114,47 @@ fn conv1d_is_burns() {
             |x| layer.forward(x),
         );
     }
+}
+
+#[test]
+fn depthwise_is_burns() {
+    for (batch, channels, size, kernel, stride, padding) in [
+        (1, 1, [5, 5], [3, 3], [1, 1], PaddingConfig2d::Same),
+        (2, 33, [9, 7], [3, 3], [2, 2], PaddingConfig2d::Explicit(1, 1, 1, 1)),
+        (2, 16, [8, 11], [5, 5], [2, 2], PaddingConfig2d::Same),
+        (3, 70, [6, 4], [5, 5], [1, 1], PaddingConfig2d::Same),
+    ] {
+        let layer = Conv2dConfig::new([channels, channels], kernel)
+            .with_groups(channels)
+            .with_stride(stride)
+            .with_padding(padding)
+            .with_bias(channels == 33)
+            .init(&device());
+        same(
+            &format!("{batch} {channels} {size:?} {kernel:?} {stride:?}"),
+            [batch, channels, size[0], size[1]],
+            &layer.weight,
+            layer.bias.as_ref(),
+            |x| conv2d(&layer, x),
+            |x| layer.forward(x),
+        );
+    }
+    let layer = Conv1dConfig::new(20, 20, 7)
+        .with_groups(20)
+        .with_padding(PaddingConfig1d::Explicit(3, 3))
+        .init(&device());
+    let run = |x| conv1d(&layer, x);
+    same("1-D", [2, 20, 31], &layer.weight, layer.bias.as_ref(), run, |x| layer.forward(x));
+}
+
+#[test]
+fn values_of_maps_are_burns() {
+    let (a, b) = (random([2, 5, 4, 3]), random([2, 5, 1, 1]));
+    same_of_input("each", a.clone(), |x| each(x, relu), relu);
+    same_of_input("product", a.clone(), |x| each_of_two(x, b.clone(), |x, b| x * b), |x| x * b.clone());
+    same_of_input("gelu", random([3, 1_001]) * 4.0, gelu, burn::tensor::activation::gelu);
+    let both = |x: Tensor<4>| vec![x.clone(), x * 2.0];
+    same_of_input("channels", a, |x| cat_channels(both(x)), |x| Tensor::cat(both(x), 1));
 }
 
 #[test]

@@ -6,7 +6,6 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{
     Dropout, DropoutConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig, PaddingConfig2d,
 };
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor, TensorData};
 use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
@@ -386,7 +385,8 @@ impl Layer {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let attended = self.attention.forward(self.layernorm_before.forward(x.clone()));
         let x = x + self.dropout.forward(attended);
-        let inner = gelu(kernels::linear(&self.intermediate, self.layernorm_after.forward(x.clone())));
+        let inner =
+            kernels::gelu(kernels::linear(&self.intermediate, self.layernorm_after.forward(x.clone())));
         x + self.dropout.forward(kernels::linear(&self.output, inner))
     }
 }

@@ -10,6 +10,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
 
 use super::Model;
@@ -353,7 +354,7 @@ impl Tower {
         if self.fork.is_empty() {
             return x;
         }
-        Tensor::cat(self.fork.iter().map(|layer| layer.forward_relu(x.clone())).collect(), 1)
+        kernels::cat_channels(self.fork.iter().map(|layer| layer.forward_relu(x.clone())).collect())
     }
 }
 
@@ -377,7 +378,7 @@ impl InceptionV3 {
             x = max_3x3(x, Padding::Valid);
         }
         let block = |x: Tensor<4>, towers: &Vec<Tower>| {
-            Tensor::cat(towers.iter().map(|tower| tower.forward(x.clone())).collect(), 1)
+            kernels::cat_channels(towers.iter().map(|tower| tower.forward(x.clone())).collect())
         };
         self.blocks.iter().fold(x, block)
     }

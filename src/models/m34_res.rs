@@ -141,6 +141,6 @@ impl Residual {
             let zeros = Tensor::zeros([batch, new, steps], &input.device());
             Tensor::cat(vec![input, zeros], 1)
         };
-        relu(x + shortcut)
+        kernels::each_of_two(x, shortcut, |x, shortcut| relu(x + shortcut))
     }
 }

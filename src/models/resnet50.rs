@@ -278,7 +278,7 @@ impl Bottleneck {
             Some(downsample) => downsample.forward(input),
             None => input,
         };
-        relu(x + shortcut)
+        kernels::each_of_two(x, shortcut, |x, shortcut| relu(x + shortcut))
     }
 }
 

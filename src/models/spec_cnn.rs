@@ -131,7 +131,7 @@ impl SpecCnn {
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
         let block = |x, block: &Block| {
             let x = kernels::batch_norm_relu(&block.batch_norm, kernels::conv2d(&block.conv, x));
-            block.dropout.forward(max_2x2(x))
+            kernels::each(max_2x2(x), |x| block.dropout.forward(x))
         };
         let x = self.blocks.iter().fold(input.unsqueeze_dim::<4>(1), block);
         let [batch, channels, ..] = x.dims();

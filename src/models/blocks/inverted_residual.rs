@@ -44,11 +44,11 @@ pub enum Activation {
 
 impl Activation {
     /// Each value by itself.
-    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
+    pub fn forward(self, x: Tensor<4>) -> Tensor<4> {
+        kernels::each(x, |x| match self {
             Self::Relu6 => x.clamp(0.0, 6.0),
             Self::Silu => silu(x),
-        }
+        })
     }
 }
 
@@ -137,11 +137,12 @@ impl InvertedResidual {
         };
         let mut x = act(self.depthwise.forward(x));
         if let Some(squeeze) = &self.squeeze {
-            let mean = x.clone().mean_dims(&[2, 3]);
-            x = x * sigmoid(kernels::conv2d(&squeeze.expand, act(kernels::conv2d(&squeeze.reduce, mean))));
+            let mean = kernels::global_mean(x.clone()).unsqueeze_dims(&[2, 3]);
+            let factors = kernels::conv2d(&squeeze.expand, act(kernels::conv2d(&squeeze.reduce, mean)));
+            x = kernels::each_of_two(x, sigmoid(factors), |x, factors| x * factors);
         }
         let x = self.project.forward(x);
-        if self.residual { input + self.stochastic(x) } else { x }
+        if self.residual { kernels::each_of_two(input, self.stochastic(x), |a, b| a + b) } else { x }
     }
 
     /// In training, zero for some clips and larger for the others.
