@@ -115,7 +115,7 @@ impl Axis {
             let mut met =
                 (0..shape.output[axis]).filter_map(|at| Some((at, Self::place(shape, axis, at, k)?)));
             let Some((first, place)) = met.next() else { return (0..0, 0) };
-            (first..met.last().map_or(first, |(last, _)| last) + 1, place)
+            (first..met.next_back().map_or(first, |(last, _)| last) + 1, place)
         };
         (0..shape.kernel[axis]).map(of).collect()
     }

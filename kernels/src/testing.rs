@@ -1,6 +1,6 @@
 //! What tests of several files need.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 /// Random numbers between -1 and 1 (xorshift of Marsaglia 2003).
 pub fn random(len: usize, seed: u64) -> Vec<f32> {

@@ -1,5 +1,7 @@
 //! Every layer against Burn's own operators: results and gradients over a grid of sizes.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use burn::module::Param;
 use burn::nn::conv::{Conv1dConfig, Conv2dConfig};
 use burn::nn::pool::{AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig};
