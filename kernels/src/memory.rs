@@ -109,8 +109,9 @@ impl Drop for Buffer {
         if whole.bytes >= LEAST {
             let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
             kept.used -= whole.bytes;
-            // What lies idle is never more than what was needed at once.
-            if kept.bytes + kept.used + whole.bytes <= kept.most {
+            // Sizes that are needed at different times of a step lie idle side by side, so that all of it is kept at
+            // one and a half times what was needed at once.
+            if kept.bytes + kept.used + whole.bytes <= kept.most + kept.most / 2 {
                 kept.bytes += whole.bytes;
                 let bytes = whole.bytes;
                 kept.free.entry(bytes).or_default().push(whole);
