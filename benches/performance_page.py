@@ -35,7 +35,8 @@ def table(measured):
         peer, mine = result["peers"][main_peer(row)]["seconds"], result["peers"][OURS]["seconds"]
         work, limit = flop(row, result), result["limit"]["f32"] * 1e9
         share = "" if not work else f"{work / peer / limit:.0%}, {work / mine / limit:.0%}"
-        asked = [f"≥ {row.ask:g}"] * bool(row.ask) + [f"≤ {seconds(row.ask_seconds or 0)}"] * bool(row.ask_seconds)
+        asked = [f"≥ {row.ask:g}"] if row.ask else []
+        asked += [f"≤ {seconds(row.ask_seconds)}"] if row.ask_seconds else []
         ratio = marked(f"{peer / mine:.2f}", row.ask is None or peer / mine >= row.ask)
         own = marked(seconds(mine), row.ask_seconds is None or mine <= row.ask_seconds)
         cells = [row.name, main_peer(row), seconds(peer), own, ratio, ", ".join(asked), share]

@@ -101,6 +101,17 @@ fn plain_modules_know_no_tensors() {
 }
 
 #[test]
+fn only_networks_name_the_kernels_and_only_files_are_unsafe() {
+    for (module, path, text) in sources() {
+        for (number, line) in code(&text) {
+            let place = format!("{}:{number}", path.display());
+            assert!(module == "models" || !line.contains("oido_kernels"), "{place}: {module} names the kernels");
+            assert!(module == "files" || !line.contains("unsafe {"), "{place}: {module} has unsafe code");
+        }
+    }
+}
+
+#[test]
 fn only_cli_prints() {
     for (module, path, text) in sources().iter().filter(|(m, ..)| m != "cli") {
         for (number, line) in code(text) {
