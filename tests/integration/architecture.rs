@@ -105,7 +105,10 @@ fn only_networks_name_the_kernels_and_only_files_are_unsafe() {
     for (module, path, text) in sources() {
         for (number, line) in code(&text) {
             let place = format!("{}:{number}", path.display());
-            assert!(module == "models" || !line.contains("oido_kernels"), "{place}: {module} names the kernels");
+            assert!(
+                module == "models" || !line.contains("oido_kernels"),
+                "{place}: {module} names the kernels"
+            );
             assert!(module == "files" || !line.contains("unsafe {"), "{place}: {module} has unsafe code");
         }
     }
