@@ -120,15 +120,15 @@ impl Axis {
         (0..shape.kernel[axis]).map(of).collect()
     }
 
-    /// Results from `at` on that meet the same weights, [`SHARE`] or one.
+    /// How many results from `at` on, a phase apart, meet the same weights.
     fn alike(&self, at: usize) -> usize {
         let first = &self.meets[at];
-        let same = |i: usize| {
-            let other = self.meets.get(at + i * self.phase)?;
+        let same = |i: &usize| {
             let shifted = first.iter().map(|&(k, place)| (k, place + i * self.step));
-            (other.len() == first.len() && shifted.eq(other.iter().copied())).then_some(())
+            let other = self.meets.get(at + i * self.phase);
+            other.is_some_and(|other| other.len() == first.len() && shifted.eq(other.iter().copied()))
         };
-        if (1..SHARE).all(|i| same(i).is_some()) { SHARE } else { 1 }
+        (1..).take_while(same).count() + 1
     }
 }
 
@@ -140,23 +140,23 @@ struct Plan {
     /// Width of the kernel.
     across: usize,
     channels: usize,
-    /// Columns in groups of the same weights: the first, and how many that lie a phase apart.
-    groups: Vec<(usize, usize)>,
+    /// Columns in runs that meet the same weights: the first, and how many that lie a phase apart.
+    runs: Vec<(usize, usize)>,
 }
 
 impl Plan {
     fn new(axes: [Axis; 2], source: [usize; 2], shape: &Shape) -> Self {
         let along = &axes[1];
-        let mut groups = Vec::new();
+        let mut runs = Vec::new();
         for phase in 0..along.phase.min(along.meets.len()) {
             let mut at = phase;
             while at < along.meets.len() {
                 let alike = along.alike(at);
-                groups.push((at, alike));
+                runs.push((at, alike));
                 at += along.phase * alike;
             }
         }
-        Self { axes, source, across: shape.kernel[1], channels: shape.c_in, groups }
+        Self { axes, source, across: shape.kernel[1], channels: shape.c_in, runs }
     }
 
     /// All results.
@@ -181,73 +181,113 @@ by_vector! {
     ) {
         let (c, [down, along]) = (plan.channels, &plan.axes);
         let distance = [along.step * c, along.phase * c];
-        for &(start, count) in &plan.groups {
+        for &(start, count) in &plan.runs {
             taps.clear();
             for &(y, row) in &down.meets[at] {
                 for &(x, column) in &along.meets[start] {
                     taps.push(((row * plan.source[1] + column) * c, (y * plan.across + x) * c));
                 }
             }
-            let result = &mut result[start * c..];
-            if count == SHARE {
-                results::<T, SHARE>(c, source, taps, kernel, bias, result, distance);
-            } else {
-                results::<T, 1>(c, source, taps, kernel, bias, result, distance);
-            }
+            Sums { channels: c, source, taps, kernel, bias, distance }.run::<T>(count, &mut result[start * c..]);
         }
     }
 }
 
-/// `N` results: for each channel the sum of `source * kernel` over `taps`, each of which says where channel 0 of both stands. The
-/// source and the result of the next result are `distance` away.
-#[inline(always)]
-fn results<T: Vector, const N: usize>(
-    c: usize,
-    source: &[f32],
-    taps: &[(usize, usize)],
-    kernel: &[f32],
-    bias: Option<&[f32]>,
-    result: &mut [f32],
+/// What a run of results is made of: for each channel the sum of `source * kernel` over `taps`, each of which says where
+/// channel 0 of both stands for the first result. For the next, the source and the result are `distance` away.
+struct Sums<'a> {
+    channels: usize,
+    source: &'a [f32],
+    taps: &'a [(usize, usize)],
+    kernel: &'a [f32],
+    bias: Option<&'a [f32]>,
     distance: [usize; 2],
-) {
-    let [near, far] = distance;
-    let fits = |&(from, weight): &(usize, usize)| {
-        from + (N - 1) * near + c <= source.len() && weight + c <= kernel.len()
-    };
-    assert!(
-        taps.iter().all(fits) && (N - 1) * far + c <= result.len() && bias.is_none_or(|bias| bias.len() == c)
-    );
-    if c < T::LANES {
-        for i in 0..N {
-            for channel in 0..c {
-                let mut sum = bias.map_or(0.0, |bias| bias[channel]);
-                for &(from, weight) in taps {
-                    sum += source[from + i * near + channel] * kernel[weight + channel];
-                }
-                result[i * far + channel] = sum;
-            }
-        }
-        return;
-    }
-    let mut channel = 0;
-    while channel < c {
-        // The last vector may begin within the one before it: it computes the same again.
-        let at = channel.min(c - T::LANES);
-        // SAFETY: from `at` on there are the numbers of a vector in all of them, as was asserted above.
+}
+
+impl Sums<'_> {
+    /// `count` results.
+    #[inline(always)]
+    fn run<T: Vector>(&self, count: usize, result: &mut [f32]) {
+        let (c, [near, far]) = (self.channels, self.distance);
+        let fits = |&(from, weight): &(usize, usize)| {
+            from + (count - 1) * near + c <= self.source.len() && weight + c <= self.kernel.len()
+        };
+        assert!(self.taps.iter().all(fits) && self.bias.is_none_or(|bias| bias.len() == c));
+        assert!((count - 1) * far + c <= result.len());
+        // SAFETY: as was just asserted for all results of the run.
         unsafe {
-            let start = bias.map_or(T::splat(0.0), |bias| T::load(bias.as_ptr().add(at)));
-            let mut sums = [start; N];
-            for &(from, weight) in taps {
-                let weight = T::load(kernel.as_ptr().add(weight + at));
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    *sum = sum.fma(T::load(source.as_ptr().add(from + i * near + at)), weight);
-                }
-            }
-            for (i, sum) in sums.into_iter().enumerate() {
-                sum.store(result.as_mut_ptr().add(i * far + at));
+            let whole = count / SHARE * SHARE;
+            (0..whole).step_by(SHARE).for_each(|first| self.write::<T, SHARE, 2>(first, result));
+            (whole..count).for_each(|first| self.write::<T, 1, VECTORS>(first, result));
+        }
+    }
+
+    /// `N` results from `first` on, `V` vectors of channels at once.
+    ///
+    /// # Safety
+    /// Of each result the channels are within the bias, the source and the kernel at each tap, and `result`.
+    #[inline(always)]
+    unsafe fn write<T: Vector, const N: usize, const V: usize>(&self, first: usize, result: &mut [f32]) {
+        let (c, [near, far]) = (self.channels, self.distance);
+        let mut channel = 0;
+        while channel + V * T::LANES <= c {
+            // SAFETY: the caller's, and so many channels follow.
+            unsafe { self.vectors::<T, N, V>(first, channel, result) };
+            channel += V * T::LANES;
+        }
+        while channel < c && T::LANES <= c {
+            // SAFETY: as above. The last vector may begin within the one before it.
+            unsafe { self.vectors::<T, N, 1>(first, channel.min(c - T::LANES), result) };
+            channel += T::LANES;
+        }
+        for channel in channel..c {
+            for i in first..first + N {
+                let term = |&(from, weight): &(usize, usize)| {
+                    self.source[from + i * near + channel] * self.kernel[weight + channel]
+                };
+                let start = self.bias.map_or(0.0, |bias| bias[channel]);
+                result[i * far + channel] = self.taps.iter().map(term).fold(start, |sum, term| sum + term);
             }
         }
-        channel += T::LANES;
+    }
+
+    /// `V` vectors of channels.
+    ///
+    /// # Safety
+    /// As in [`Self::write`], and there are so many channels from `channel` on.
+    #[inline(always)]
+    unsafe fn vectors<T: Vector, const N: usize, const V: usize>(
+        &self,
+        first: usize,
+        channel: usize,
+        result: &mut [f32],
+    ) {
+        let [near, far] = self.distance;
+        let (skip, to) = (first * near + channel, first * far + channel);
+        // SAFETY: the caller's.
+        unsafe {
+            let mut sums = [[T::splat(0.0); V]; N];
+            if let Some(bias) = self.bias {
+                for (v, start) in (0..V).map(|v| (v, T::load(bias.as_ptr().add(channel + v * T::LANES)))) {
+                    sums.iter_mut().for_each(|sums| sums[v] = start);
+                }
+            }
+            for &(from, weight) in self.taps {
+                let (from, weight) =
+                    (self.source.as_ptr().add(from + skip), self.kernel.as_ptr().add(weight + channel));
+                for v in 0..V {
+                    let weight = T::load(weight.add(v * T::LANES));
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        sums[v] = sums[v].fma(T::load(from.add(i * near + v * T::LANES)), weight);
+                    }
+                }
+            }
+            for (i, sums) in sums.into_iter().enumerate() {
+                for (v, sum) in sums.into_iter().enumerate() {
+                    sum.store(result.as_mut_ptr().add(to + i * far + v * T::LANES));
+                }
+            }
+        }
     }
 }
 

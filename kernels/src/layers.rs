@@ -9,8 +9,11 @@ use burn::nn::pool::{AvgPool2d, MaxPool1d, MaxPool2d};
 use burn::nn::{BatchNorm, Linear};
 #[cfg(feature = "flex")]
 use burn::nn::{PaddingConfig1d, PaddingConfig2d};
-use burn::tensor::activation::{relu, sigmoid, tanh};
+use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+
+#[cfg(feature = "flex")]
+use crate::elementwise::Function;
 
 /// Whether tensors of this device are computed here.
 #[cfg(feature = "flex")]
@@ -300,10 +303,53 @@ pub fn lstm(
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if ours(&x.device()) {
-        use crate::operation::Apply;
-        return x.apply(Arc::new(crate::operators::Gelu));
+        return each_by(x, Function::Gelu);
     }
     burn::tensor::activation::gelu(x)
+}
+
+/// `x * sigmoid(x)` of each value, [`burn::tensor::activation::silu`].
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        return each_by(x, Function::Swish);
+    }
+    burn::tensor::activation::silu(x)
+}
+
+/// Each value, but at least 0 and at most 6.
+pub fn relu6<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        return each_by(x, Function::Relu6);
+    }
+    x.clamp(0.0, 6.0)
+}
+
+#[cfg(feature = "flex")]
+fn each_by<const D: usize>(x: Tensor<D>, function: Function) -> Tensor<D> {
+    use crate::operation::Apply;
+    x.apply(Arc::new(crate::operators::Each(function)))
+}
+
+/// The softmax of the last axis.
+pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        use crate::operation::Apply;
+        return x.apply(Arc::new(crate::operators::Softmax));
+    }
+    burn::tensor::activation::softmax(x, D - 1)
+}
+
+/// Products of matrices, `[.., rows, depth]` by `[.., depth, columns]`; the leading axes are the same.
+pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if ours(&a.device()) && a.dims()[..D - 2] == b.dims()[..D - 2] {
+        use crate::operation::Apply;
+        return (a, b).apply(Arc::new(crate::operators::Products));
+    }
+    a.matmul(b)
 }
 
 /// A function of each value by itself, such as an activation, of a map `[batch, channels, ..]`: on the CPU it sees the values as
@@ -312,13 +358,53 @@ pub fn each<const D: usize>(x: Tensor<D>, of: impl FnOnce(Tensor<D>) -> Tensor<D
     if ours(&x.device()) { of(x.movedim(1, D - 1)).movedim(D - 1, 1) } else { of(x) }
 }
 
-/// As [`each`], of two maps of one shape, or of which one has a single value where the other has many.
-pub fn each_of_two<const D: usize>(
-    a: Tensor<D>,
-    b: Tensor<D>,
-    of: impl FnOnce(Tensor<D>, Tensor<D>) -> Tensor<D>,
-) -> Tensor<D> {
-    if ours(&a.device()) { of(a.movedim(1, D - 1), b.movedim(1, D - 1)).movedim(D - 1, 1) } else { of(a, b) }
+/// The sum of two maps `[batch, channels, ..]` of one shape.
+pub fn add<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    add_then(a, b, false)
+}
+
+/// The sum of two maps `[batch, channels, ..]` of one shape, and [`relu`].
+pub fn add_relu<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    add_then(a, b, true)
+}
+
+fn add_then<const D: usize>(a: Tensor<D>, b: Tensor<D>, negative_to_zero: bool) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if ours(&a.device()) {
+        use crate::operation::Apply;
+        let sum = Arc::new(crate::operators::Sum { relu: negative_to_zero });
+        return (a.movedim(1, D - 1), b.movedim(1, D - 1)).apply::<D>(sum).movedim(D - 1, 1);
+    }
+    stock(a + b, negative_to_zero)
+}
+
+/// Each channel of a map `[batch, channels, height, width]` times its factor, `[batch, channels]`.
+pub fn scale_channels(x: Tensor<4>, factors: Tensor<2>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        use crate::operation::Apply;
+        let scale = Arc::new(crate::operators::Scale);
+        return (x.movedim(1, 3), factors).apply::<4>(scale).movedim(3, 1);
+    }
+    x * factors.unsqueeze_dims(&[2, 3])
+}
+
+/// The logistic function of each value.
+pub fn sigmoid<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        return each_by(x, Function::Sigmoid);
+    }
+    burn::tensor::activation::sigmoid(x)
+}
+
+/// The hyperbolic tangent of each value.
+pub fn tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if ours(&x.device()) {
+        return each_by(x, Function::Tanh);
+    }
+    burn::tensor::activation::tanh(x)
 }
 
 /// The channels of all maps `[batch, channels, ..]`, one after the other.

@@ -13,6 +13,8 @@
 mod convolution;
 #[cfg(feature = "flex")]
 mod depthwise;
+#[cfg(feature = "flex")]
+mod elementwise;
 mod layers;
 #[cfg(feature = "flex")]
 mod lstm;
@@ -38,7 +40,7 @@ mod testing;
 mod tile;
 
 pub use layers::{
-    Normalised, avg_pool2d, batch_norm, batch_norm_relu, cat_channels, conv1d, conv1d_relu, conv2d,
-    conv2d_relu, each, each_of_two, gelu, global_mean, linear, linear_relu, lstm, max_pool1d, max_pool2d,
-    move_statistics, normalise, normalise_train,
+    Normalised, add, add_relu, avg_pool2d, batch_norm, batch_norm_relu, cat_channels, conv1d, conv1d_relu,
+    conv2d, conv2d_relu, each, gelu, global_mean, linear, linear_relu, lstm, matmul, max_pool1d, max_pool2d,
+    move_statistics, normalise, normalise_train, relu6, scale_channels, sigmoid, silu, softmax, tanh,
 };

@@ -63,7 +63,7 @@ pub fn statistics(x: &[f32], channels: usize) -> Statistics {
     let parts: Vec<_> = x.par_chunks(lines.task()).map(|x| Moments::of(x, &lines)).collect();
     let mut all = Moments::none(channels);
     parts.iter().for_each(|part| all.join(part));
-    let variance = all.squares.iter().map(|sum| sum / all.rows.max(1.0));
+    let variance = all.squares.iter().map(|sum| sum.max(0.0) / all.rows.max(1.0));
     Statistics { variance: narrowed(variance), mean: narrowed(all.mean) }
 }
 

@@ -7,14 +7,13 @@ use rayon::prelude::*;
 
 use crate::convolution::{self, Panels, Shape, Target};
 use crate::depthwise;
+use crate::elementwise::{self, Function};
 use crate::lstm;
 use crate::map::{self, Map, floats};
-use crate::math::normal;
 use crate::memory::Buffer;
 use crate::norm::{self, Norm, Statistics};
 use crate::operation::Kernel;
 use crate::pool::{self, Divisor, Winners};
-use crate::simd::vectorised;
 use crate::tile::{self, Finish};
 
 /// Convolution of `[batch, c_in, ..]` by `[c_out, c_in, ..]`, with an optional bias and ReLU.
@@ -546,35 +545,14 @@ impl Kernel for Lstm {
     }
 }
 
-/// The Gaussian error linear unit of each value (Hendrycks & Gimpel 2016), exact, not by its tanh approximation.
+/// A function of each value by itself.
 #[derive(Debug)]
-pub struct Gelu;
+pub struct Each(pub Function);
 
-/// Values of one task.
-const TASK: usize = 16 * 1024;
-
-vectorised! {
-    fn gelu(x: &[f32], y: &mut [f32]) {
-        for (x, y) in x.iter().zip(y) {
-            *y = x * normal(*x).1;
-        }
-    }
-
-    fn gelu_gradient(x: &[f32], dy: &[f32], dx: &mut [f32]) {
-        for ((x, dy), dx) in x.iter().zip(dy).zip(dx) {
-            let (density, share) = normal(*x);
-            *dx = dy * (share + x * density);
-        }
-    }
-}
-
-impl Kernel for Gelu {
+impl Kernel for Each {
     fn forward(&self, mut inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
         let Some(input) = inputs.pop().map(|input| input.to_contiguous()) else { unreachable!("one input") };
-        let x = floats(&input);
-        let mut output = Buffer::new(x.len());
-        output.as_mut().par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(y, x)| gelu(x, y));
-        let output = map::tensor(output, input.layout().shape());
+        let output = map::tensor(elementwise::apply(self.0, floats(&input)), input.layout().shape());
         (output, if tracked { vec![input] } else { vec![] })
     }
 
@@ -586,10 +564,159 @@ impl Kernel for Gelu {
     ) -> Vec<Option<FlexTensor>> {
         let [input] = &kept[..] else { unreachable!("kept by `forward`") };
         let gradient = gradient.to_contiguous();
-        let (x, dy) = (floats(input), floats(&gradient));
-        let mut result = Buffer::new(x.len());
-        let tasks = result.as_mut().par_chunks_mut(TASK).zip(x.par_chunks(TASK)).zip(dy.par_chunks(TASK));
-        tasks.for_each(|((dx, x), dy)| gelu_gradient(x, dy, dx));
+        let result = elementwise::gradient(self.0, floats(input), floats(&gradient));
         vec![Some(map::tensor(result, input.layout().shape()))]
+    }
+}
+
+/// The sum of two tensors of one shape, with an optional ReLU.
+#[derive(Debug)]
+pub struct Sum {
+    /// Negative results become zero.
+    pub relu: bool,
+}
+
+impl Kernel for Sum {
+    fn forward(&self, inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let inputs: Vec<_> = inputs.into_iter().map(|input| input.to_contiguous()).collect();
+        let [a, b] = &inputs[..] else { unreachable!("two inputs") };
+        let output = map::tensor(elementwise::add(floats(a), floats(b), self.relu), a.layout().shape());
+        let kept = if tracked && self.relu { vec![output.clone()] } else { vec![] };
+        (output, kept)
+    }
+
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
+        let gradient = match kept.first() {
+            None => gradient,
+            Some(output) => {
+                let gradient = gradient.to_contiguous();
+                let result = elementwise::relu_gradient(floats(output), floats(&gradient));
+                map::tensor(result, output.layout().shape())
+            }
+        };
+        wanted.iter().map(|wanted| wanted.then(|| gradient.clone())).collect()
+    }
+}
+
+/// Each channel of each map times its factor: `[batch, .., channels]` by `[batch, channels]`.
+#[derive(Debug)]
+pub struct Scale;
+
+impl Kernel for Scale {
+    fn forward(&self, inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let inputs: Vec<_> = inputs.into_iter().map(|input| input.to_contiguous()).collect();
+        let [x, factor] = &inputs[..] else { unreachable!("two inputs") };
+        let output = elementwise::scale(floats(x), floats(factor), last(factor));
+        (map::tensor(output, x.layout().shape()), if tracked { inputs } else { vec![] })
+    }
+
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        _wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
+        let [x, factor] = &kept[..] else { unreachable!("kept by `forward`") };
+        let gradient = gradient.to_contiguous();
+        let found = elementwise::scale_gradient(floats(x), floats(factor), floats(&gradient), last(factor));
+        let shapes = [x, factor].map(|input| input.layout().shape());
+        found.into_iter().zip(shapes).map(|(values, shape)| Some(map::tensor(values, shape))).collect()
+    }
+}
+
+/// The softmax of the last axis.
+#[derive(Debug)]
+pub struct Softmax;
+
+impl Kernel for Softmax {
+    fn forward(&self, mut inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let Some(input) = inputs.pop().map(|input| input.to_contiguous()) else { unreachable!("one input") };
+        let output = map::tensor(elementwise::softmax(floats(&input), last(&input)), input.layout().shape());
+        let kept = if tracked { vec![output.clone()] } else { vec![] };
+        (output, kept)
+    }
+
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        _wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
+        let [output] = &kept[..] else { unreachable!("kept by `forward`") };
+        let gradient = gradient.to_contiguous();
+        let result = elementwise::softmax_gradient(floats(output), floats(&gradient), last(output));
+        vec![Some(map::tensor(result, output.layout().shape()))]
+    }
+}
+
+/// Size of the last axis.
+fn last(tensor: &FlexTensor) -> usize {
+    tensor.layout().shape().last().copied().unwrap_or(1)
+}
+
+/// Products of matrices: `[.., rows, depth]` by `[.., depth, columns]`, as many of one as of the other.
+#[derive(Debug)]
+pub struct Products;
+
+/// How many products there are, and the sizes of one.
+fn products(a: &FlexTensor, b: &FlexTensor) -> (usize, [usize; 3]) {
+    let (a, b) = (a.layout().shape(), b.layout().shape());
+    let axes = a.len();
+    (a[..axes - 2].iter().product(), [a[axes - 2], a[axes - 1], b[axes - 1]])
+}
+
+impl Kernel for Products {
+    fn forward(&self, inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let inputs: Vec<_> = inputs.into_iter().map(|input| input.to_contiguous()).collect();
+        let [a, b] = &inputs[..] else { unreachable!("two inputs") };
+        let (count, [rows, depth, columns]) = products(a, b);
+        let mut output = Buffer::new(count * rows * columns);
+        let shape = Shape::dense(rows, depth, columns);
+        let each = floats(a).par_chunks(rows * depth).zip(floats(b).par_chunks(depth * columns));
+        output.as_mut().par_chunks_mut(rows * columns).zip(each).for_each(|(output, (a, b))| {
+            let panels = Panels::rows(b, depth, columns);
+            convolution::forward(&shape, a, &panels, output, Target::whole(&shape), Finish::STORE);
+        });
+        let mut sizes = a.layout().shape().to_vec();
+        sizes.pop();
+        sizes.push(columns);
+        (map::tensor(output, &sizes), if tracked { inputs } else { vec![] })
+    }
+
+    fn backward(
+        &self,
+        kept: Vec<FlexTensor>,
+        gradient: FlexTensor,
+        wanted: &[bool],
+    ) -> Vec<Option<FlexTensor>> {
+        let [a, b] = &kept[..] else { unreachable!("kept by `forward`") };
+        let (count, [rows, depth, columns]) = products(a, b);
+        let gradient = gradient.to_contiguous();
+        let of_a = wanted[0].then(|| {
+            let shape = Shape::dense(rows, columns, depth);
+            let mut result = Buffer::new(count * rows * depth);
+            let each =
+                floats(&gradient).par_chunks(rows * columns).zip(floats(b).par_chunks(depth * columns));
+            result.as_mut().par_chunks_mut(rows * depth).zip(each).for_each(|(result, (gradient, b))| {
+                let panels = Panels::pack(b, columns, depth, |column| column, columns);
+                convolution::forward(&shape, gradient, &panels, result, Target::whole(&shape), Finish::STORE);
+            });
+            map::tensor(result, a.layout().shape())
+        });
+        let of_b = wanted[1].then(|| {
+            let shape = Shape::dense(rows, depth, columns);
+            let mut result = Buffer::new(count * depth * columns);
+            let each = floats(&gradient).par_chunks(rows * columns).zip(floats(a).par_chunks(rows * depth));
+            result.as_mut().par_chunks_mut(depth * columns).zip(each).for_each(|(result, (gradient, a))| {
+                result.copy_from_slice(convolution::kernel_gradient(&shape, a, gradient).as_ref());
+            });
+            map::tensor(result, b.layout().shape())
+        });
+        vec![of_a, of_b]
     }
 }

@@ -9,8 +9,9 @@ use burn::nn::{BatchNormConfig, LinearConfig, PaddingConfig1d, PaddingConfig2d};
 use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Distribution, Tensor};
 use oido_kernels::{
-    avg_pool2d, batch_norm, batch_norm_relu, cat_channels, conv1d, conv2d, conv2d_relu, each, each_of_two,
-    gelu, global_mean, linear_relu, lstm, max_pool1d, max_pool2d,
+    self as kernels, add, add_relu, avg_pool2d, batch_norm, batch_norm_relu, cat_channels, conv1d, conv2d,
+    conv2d_relu, each, gelu, global_mean, linear_relu, lstm, matmul, max_pool1d, max_pool2d, relu6,
+    scale_channels, silu, softmax,
 };
 
 fn device() -> Device {
@@ -153,8 +154,25 @@ fn depthwise_is_burns() {
 fn values_of_maps_are_burns() {
     let (a, b) = (random([2, 5, 4, 3]), random([2, 5, 1, 1]));
     same_of_input("each", a.clone(), |x| each(x, relu), relu);
-    same_of_input("product", a.clone(), |x| each_of_two(x, b.clone(), |x, b| x * b), |x| x * b.clone());
+    let factors = b.clone().flatten::<2>(1, 3);
+    let product = |x: Tensor<4>| x * b.clone();
+    same_of_input("product", a.clone(), |x| scale_channels(x, factors.clone()), product);
+    same_of_input(
+        "factors",
+        factors,
+        |f| scale_channels(a.clone(), f),
+        |f| a.clone() * f.unsqueeze_dims(&[2, 3]),
+    );
+    let other = random([2, 5, 4, 3]);
+    same_of_input("sum", a.clone(), |x| add(x, other.clone()), |x| x + other.clone());
+    same_of_input("sum", other.clone(), |x| add_relu(a.clone(), x), |x| relu(a.clone() + x));
+    same_of_input("sigmoid", random([77]) * 4.0, kernels::sigmoid, sigmoid);
+    same_of_input("tanh", random([77]) * 4.0, kernels::tanh, tanh);
     same_of_input("gelu", random([3, 1_001]) * 4.0, gelu, burn::tensor::activation::gelu);
+    same_of_input("silu", random([3, 1_001]) * 4.0, silu, burn::tensor::activation::silu);
+    same_of_input("relu6", random([3, 1_001]) * 9.0, relu6, |x| x.clamp(0.0, 6.0));
+    let stock = |x| burn::tensor::activation::softmax(x, 2);
+    same_of_input("softmax", random([2, 3, 77]) * 5.0, softmax, stock);
     let both = |x: Tensor<4>| vec![x.clone(), x * 2.0];
     same_of_input("channels", a, |x| cat_channels(both(x)), |x| Tensor::cat(both(x), 1));
 }
@@ -291,5 +309,20 @@ fn lstm_is_its_equations() {
         close(&format!("{what}: kernel"), kernel.grad(&a).unwrap(), kernel.grad(&b).unwrap());
         close(&format!("{what}: recurrent"), recurrent.grad(&a).unwrap(), recurrent.grad(&b).unwrap());
         close(&format!("{what}: bias"), bias.grad(&a).unwrap(), bias.grad(&b).unwrap());
+    }
+}
+
+#[test]
+fn products_are_burns() {
+    for [batch, heads, rows, depth, columns] in
+        [[1, 1, 1, 1, 1], [2, 3, 5, 7, 9], [1, 2, 33, 64, 33], [2, 1, 8, 70, 16]]
+    {
+        let what = format!("{batch} {heads} {rows} {depth} {columns}");
+        let (a, b) = (random([batch, heads, rows, depth]), random([batch, heads, depth, columns]));
+        same_of_input(&what, a.clone(), |a| matmul(a, b.clone()), |a| a.matmul(b.clone()));
+        same_of_input(&what, b, |b| matmul(a.clone(), b), |b| a.clone().matmul(b));
+        let turned = random([batch, heads, columns, depth]);
+        let other = |b: Tensor<4>| b.swap_dims(2, 3);
+        same_of_input(&what, turned, |b| matmul(a.clone(), other(b)), |b| a.clone().matmul(other(b)));
     }
 }

@@ -5,7 +5,7 @@ use burn::nn::conv::Conv1d;
 use burn::nn::{
     BatchNorm, Dropout, DropoutConfig, GroupNorm, GroupNormConfig, LayerNorm, LayerNormConfig, Linear,
 };
-use burn::tensor::activation::{glu, silu};
+use burn::tensor::activation::glu;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
@@ -320,7 +320,7 @@ impl Layer {
 
 impl FeedForward {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = silu(kernels::linear(&self.linear1, self.layer_norm.forward(x)));
+        let x = kernels::silu(kernels::linear(&self.linear1, self.layer_norm.forward(x)));
         self.dropout.forward(kernels::linear(&self.linear2, self.dropout.forward(x)))
     }
 }
@@ -344,6 +344,6 @@ impl Convolution {
             (None, Some(norm)) => norm.forward(x),
             (None, None) => x,
         };
-        self.dropout.forward(kernels::conv1d(&self.pointwise2, silu(x))).swap_dims(1, 2)
+        self.dropout.forward(kernels::conv1d(&self.pointwise2, kernels::silu(x))).swap_dims(1, 2)
     }
 }

@@ -5,7 +5,7 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
-use burn::tensor::activation::{softmax, tanh};
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
@@ -151,7 +151,7 @@ impl EscCnn {
     /// `[batch, places, 1]`.
     fn weights(&self, map: &Tensor<4>) -> Option<Tensor<3>> {
         let score = self.attention.as_ref()?;
-        Some(softmax(tanh(kernels::linear(score, positions(map.clone()))), 1))
+        Some(softmax(kernels::tanh(kernels::linear(score, positions(map.clone()))), 1))
     }
 }
 

@@ -5,7 +5,6 @@
 use burn::module::Module;
 use burn::nn::conv::Conv1d;
 use burn::nn::{BatchNorm, Linear};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
@@ -141,6 +140,6 @@ impl Residual {
             let zeros = Tensor::zeros([batch, new, steps], &input.device());
             Tensor::cat(vec![input, zeros], 1)
         };
-        kernels::each_of_two(x, shortcut, |x, shortcut| relu(x + shortcut))
+        kernels::add_relu(x, shortcut)
     }
 }

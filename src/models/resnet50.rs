@@ -11,7 +11,6 @@
 use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
 use rand_chacha::ChaCha8Rng;
@@ -278,7 +277,7 @@ impl Bottleneck {
             Some(downsample) => downsample.forward(input),
             None => input,
         };
-        kernels::each_of_two(x, shortcut, |x, shortcut| relu(x + shortcut))
+        kernels::add_relu(x, shortcut)
     }
 }
 

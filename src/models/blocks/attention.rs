@@ -2,7 +2,7 @@
 
 use burn::nn::Dropout;
 use burn::tensor::Tensor;
-use burn::tensor::activation::softmax;
+use oido_kernels as kernels;
 
 use crate::config::ConfigError;
 
@@ -18,8 +18,8 @@ pub fn attend(qkv: [Tensor<3>; 3], heads: usize, dropout: &Dropout) -> Tensor<3>
     let part = size / heads;
     // [batch, heads, steps, part]
     let [q, k, v] = qkv.map(|x| x.reshape([batch, steps, heads, part]).swap_dims(1, 2));
-    let weights = softmax((q / (part as f64).sqrt()).matmul(k.swap_dims(2, 3)), 3);
-    dropout.forward(weights).matmul(v).swap_dims(1, 2).reshape([batch, steps, size])
+    let weights = kernels::softmax(kernels::matmul(q / (part as f64).sqrt(), k.swap_dims(2, 3)));
+    kernels::matmul(dropout.forward(weights), v).swap_dims(1, 2).reshape([batch, steps, size])
 }
 
 /// Refuses no layers, and more than anybody has; `key` is the option's name.

@@ -5,7 +5,6 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::Tensor;
-use burn::tensor::activation::{sigmoid, silu};
 
 use super::vision::{Builder, ConvNorm, Convolution, Padding};
 use super::{Count, torch};
@@ -46,8 +45,8 @@ impl Activation {
     /// Each value by itself.
     pub fn forward(self, x: Tensor<4>) -> Tensor<4> {
         kernels::each(x, |x| match self {
-            Self::Relu6 => x.clamp(0.0, 6.0),
-            Self::Silu => silu(x),
+            Self::Relu6 => kernels::relu6(x),
+            Self::Silu => kernels::silu(x),
         })
     }
 }
@@ -139,10 +138,10 @@ impl InvertedResidual {
         if let Some(squeeze) = &self.squeeze {
             let mean = kernels::global_mean(x.clone()).unsqueeze_dims(&[2, 3]);
             let factors = kernels::conv2d(&squeeze.expand, act(kernels::conv2d(&squeeze.reduce, mean)));
-            x = kernels::each_of_two(x, sigmoid(factors), |x, factors| x * factors);
+            x = kernels::scale_channels(x, kernels::sigmoid(factors.flatten(1, 3)));
         }
         let x = self.project.forward(x);
-        if self.residual { kernels::each_of_two(input, self.stochastic(x), |a, b| a + b) } else { x }
+        if self.residual { kernels::add(input, self.stochastic(x)) } else { x }
     }
 
     /// In training, zero for some clips and larger for the others.
