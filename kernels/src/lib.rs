@@ -7,7 +7,7 @@
 //!
 //! Results do not depend on the number of threads, and what an item of a batch gives does not depend on the other items.
 //!
-//! This crate is the only part of oido with `unsafe` code; every block says why it is sound.
+//! Every block of `unsafe` code says why it is sound. (In oido itself there is one, which maps a file into memory.)
 
 #[cfg(feature = "flex")]
 mod convolution;

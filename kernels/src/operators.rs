@@ -64,17 +64,17 @@ impl Depthwise {
 }
 
 impl Kernel for Depthwise {
-    fn forward(&self, mut inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
-        let bias = if inputs.len() == 3 { inputs.pop().map(|bias| bias.to_contiguous()) } else { None };
-        let kernel = inputs.pop().map(|kernel| kernel.to_contiguous());
-        let (Some(kernel), Some(input)) = (kernel, inputs.pop()) else { unreachable!("two or three inputs") };
+    fn forward(&self, inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let Layer { input, weight: kernel, bias } = Layer::of(inputs);
         let input = Map::new(input);
         let shape = self.shape(input.shape(), kernel.layout().shape());
         let mut output = Buffer::new(shape.output_len());
         let (turned, bias) = (channels_last(&shape, floats(&kernel)), bias.as_ref().map(floats));
         depthwise::forward(&shape, input.values(), turned.as_ref(), bias, output.as_mut());
-        let output = Map::from_buffer(output, &result_sizes(&shape, input.shape().len())).into_tensor();
-        (output, if tracked { vec![input.into_tensor(), kernel] } else { vec![] })
+        let sizes = map_sizes(shape.batch, shape.c_out, shape.output, input.shape().len());
+        let output = Map::from_buffer(output, &sizes).into_tensor();
+        let kept = kept(tracked, input.into_tensor(), kernel, &output, false);
+        (output, kept)
     }
 
     fn backward(
@@ -99,8 +99,7 @@ impl Kernel for Depthwise {
             map::transpose(turned.as_ref(), result.as_mut(), shape.kernel[0] * shape.kernel[1], shape.c_out);
             map::tensor(result, &sizes)
         });
-        let of_bias = norm::bias_gradient(gradient.values(), shape.c_out);
-        vec![of_input, of_kernel, Some(map::tensor(of_bias, &[shape.c_out]))]
+        vec![of_input, of_kernel, of_bias(gradient.values(), shape.c_out, wanted)]
     }
 }
 
@@ -111,13 +110,9 @@ fn channels_last(shape: &Shape, kernel: &[f32]) -> Buffer {
     turned
 }
 
-/// Sizes of the result of an input of so many axes.
-fn result_sizes(shape: &Shape, axes: usize) -> Vec<usize> {
-    let mut sizes = vec![shape.batch, shape.c_out, shape.output[0], shape.output[1]];
-    if axes == 3 {
-        sizes.remove(2);
-    }
-    sizes
+/// `[batch, channels, height, width]`, without the height for a map of three axes.
+fn map_sizes(batch: usize, channels: usize, [height, width]: [usize; 2], axes: usize) -> Vec<usize> {
+    if axes == 3 { vec![batch, channels, width] } else { vec![batch, channels, height, width] }
 }
 
 /// A kernel `[c_out, c_in, height, width]` as the tiles of the way forward read it.
@@ -126,40 +121,76 @@ fn panels<'a>(shape: &Shape, kernel: &'a [f32]) -> Panels<'a> {
     Panels::pack(kernel, area * c_in, shape.c_out, |k| k % c_in * area + k / c_in, c_in * area)
 }
 
-/// A bias that can be read in whole vectors.
-fn padded(bias: &FlexTensor) -> Buffer {
-    let bias = bias.to_contiguous();
-    let values = floats(&bias);
-    let mut padded = Buffer::new(tile::padded(values.len()));
-    padded.as_mut().fill(0.0);
-    padded.as_mut()[..values.len()].copy_from_slice(values);
-    padded
+/// What a layer with weights is given.
+struct Layer {
+    input: FlexTensor,
+    /// Contiguous.
+    weight: FlexTensor,
+    /// Contiguous.
+    bias: Option<FlexTensor>,
+}
+
+impl Layer {
+    fn of(inputs: Vec<FlexTensor>) -> Self {
+        let mut inputs = inputs.into_iter();
+        let (Some(input), Some(weight)) = (inputs.next(), inputs.next()) else {
+            unreachable!("an input, weights, perhaps a bias")
+        };
+        let bias = inputs.next().map(|bias| bias.to_contiguous());
+        Self { input, weight: weight.to_contiguous(), bias }
+    }
+
+    /// The bias, filled up so that it can be read in whole vectors.
+    fn padded_bias(&self) -> Option<Buffer> {
+        let values = floats(self.bias.as_ref()?);
+        let mut padded = Buffer::new(tile::padded(values.len()));
+        padded.as_mut().fill(0.0);
+        padded.as_mut()[..values.len()].copy_from_slice(values);
+        Some(padded)
+    }
+}
+
+/// Sums, then the bias and the ReLU if there are any.
+fn finish(bias: &Option<Buffer>, relu: bool) -> Finish {
+    Finish {
+        bias: bias.as_ref().map_or(std::ptr::null(), |bias| bias.as_ref().as_ptr()),
+        relu,
+        ..Finish::STORE
+    }
+}
+
+/// What the way back needs of a layer: input and weights, and the result for its ReLU.
+fn kept(
+    tracked: bool,
+    input: FlexTensor,
+    weight: FlexTensor,
+    output: &FlexTensor,
+    relu: bool,
+) -> Vec<FlexTensor> {
+    match (tracked, relu) {
+        (false, _) => vec![],
+        (true, false) => vec![input, weight],
+        (true, true) => vec![input, weight, output.clone()],
+    }
+}
+
+/// The gradient of the bias, where there is one that wants it.
+fn of_bias(gradient: &[f32], channels: usize, wanted: &[bool]) -> Option<FlexTensor> {
+    (wanted.get(2) == Some(&true)).then(|| map::tensor(norm::bias_gradient(gradient, channels), &[channels]))
 }
 
 impl Kernel for Convolution {
-    fn forward(&self, mut inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
-        let bias = if inputs.len() == 3 { inputs.pop() } else { None };
-        let kernel = inputs.pop().map(|kernel| kernel.to_contiguous());
-        let (Some(kernel), Some(input)) = (kernel, inputs.pop()) else { unreachable!("two or three inputs") };
-        let input = Map::new(input);
+    fn forward(&self, inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let layer = Layer::of(inputs);
+        let bias = layer.padded_bias();
+        let (input, kernel) = (Map::new(layer.input), layer.weight);
         let shape = self.shape(input.shape(), kernel.layout().shape());
-        let bias = bias.as_ref().map(padded);
         let mut output = Buffer::new(shape.output_len());
-        let finish = Finish {
-            bias: bias.as_ref().map_or(std::ptr::null(), |bias| bias.as_ref().as_ptr()),
-            relu: self.relu,
-            ..Finish::STORE
-        };
-        let panels = panels(&shape, floats(&kernel));
+        let (panels, finish) = (panels(&shape, floats(&kernel)), finish(&bias, self.relu));
         convolution::forward(&shape, input.values(), &panels, output.as_mut(), Target::whole(&shape), finish);
-        let output = Map::from_buffer(output, &result_sizes(&shape, input.shape().len())).into_tensor();
-        if !tracked {
-            return (output, vec![]);
-        }
-        let mut kept = vec![input.into_tensor(), kernel];
-        if self.relu {
-            kept.push(output.clone());
-        }
+        let sizes = map_sizes(shape.batch, shape.c_out, shape.output, input.shape().len());
+        let output = Map::from_buffer(output, &sizes).into_tensor();
+        let kept = kept(tracked, input.into_tensor(), kernel, &output, self.relu);
         (output, kept)
     }
 
@@ -175,15 +206,13 @@ impl Kernel for Convolution {
         let shape = self.shape(input.shape(), &sizes);
         let mut gradient = Map::new(gradient);
         let output = kept.get(2).map(|output| Map::new(output.clone()));
-        if output.is_some() {
-            gradient = gradient.into_values();
-        }
-        let of_bias = match (&output, wanted.get(2)) {
-            (Some(output), _) => {
-                Some(norm::relu_and_bias_gradient(gradient.values_mut(), output.values(), shape.c_out))
+        let of_bias = match output {
+            Some(output) => {
+                gradient = gradient.into_values();
+                let sums = norm::relu_and_bias_gradient(gradient.values_mut(), output.values(), shape.c_out);
+                Some(map::tensor(sums, &[shape.c_out]))
             }
-            (None, Some(true)) => Some(norm::bias_gradient(gradient.values(), shape.c_out)),
-            (None, _) => None,
+            None => of_bias(gradient.values(), shape.c_out, wanted),
         };
         let of_input = wanted[0].then(|| {
             let mut result = Buffer::new(shape.input_len());
@@ -196,7 +225,7 @@ impl Kernel for Convolution {
             kernel_order(&shape, turned.as_ref(), result.as_mut());
             map::tensor(result, &sizes)
         });
-        vec![of_input, of_kernel, of_bias.map(|sums| map::tensor(sums, &[shape.c_out]))]
+        vec![of_input, of_kernel, of_bias]
     }
 }
 
@@ -219,32 +248,20 @@ pub struct Linear {
 }
 
 impl Kernel for Linear {
-    fn forward(&self, mut inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
-        let bias = if inputs.len() == 3 { inputs.pop() } else { None };
-        let weight = inputs.pop().map(|weight| weight.to_contiguous());
-        let (Some(weight), Some(input)) = (weight, inputs.pop()) else { unreachable!("two or three inputs") };
-        let input = input.to_contiguous();
+    fn forward(&self, inputs: Vec<FlexTensor>, tracked: bool) -> (FlexTensor, Vec<FlexTensor>) {
+        let layer = Layer::of(inputs);
+        let bias = layer.padded_bias();
+        let (input, weight) = (layer.input.to_contiguous(), layer.weight);
         let mut sizes = input.layout().shape().to_vec();
         let shape = dense(&sizes, weight.layout().shape());
-        let bias = bias.as_ref().map(padded);
-        let finish = Finish {
-            bias: bias.as_ref().map_or(std::ptr::null(), |bias| bias.as_ref().as_ptr()),
-            relu: self.relu,
-            ..Finish::STORE
-        };
         let mut output = Buffer::new(shape.output_len());
         let panels = Panels::rows(floats(&weight), shape.c_in, shape.c_out);
-        convolution::forward(&shape, floats(&input), &panels, output.as_mut(), Target::whole(&shape), finish);
+        let (target, finish) = (Target::whole(&shape), finish(&bias, self.relu));
+        convolution::forward(&shape, floats(&input), &panels, output.as_mut(), target, finish);
         sizes.pop();
         sizes.push(shape.c_out);
         let output = map::tensor(output, &sizes);
-        if !tracked {
-            return (output, vec![]);
-        }
-        let mut kept = vec![input, weight];
-        if self.relu {
-            kept.push(output.clone());
-        }
+        let kept = kept(tracked, input, weight, &output, self.relu);
         (output, kept)
     }
 
@@ -263,9 +280,9 @@ impl Kernel for Linear {
                 masked.reserve(shape.output_len());
                 masked.as_mut().copy_from_slice(floats(&gradient));
                 let sums = norm::relu_and_bias_gradient(masked.as_mut(), floats(output), shape.c_out);
-                (masked.as_ref(), sums)
+                (masked.as_ref(), Some(map::tensor(sums, &[shape.c_out])))
             }
-            None => (floats(&gradient), norm::bias_gradient(floats(&gradient), shape.c_out)),
+            None => (floats(&gradient), of_bias(floats(&gradient), shape.c_out, wanted)),
         };
         let of_input = wanted[0].then(|| {
             let turned = Shape::dense(shape.input[1], shape.c_out, shape.c_in);
@@ -285,7 +302,7 @@ impl Kernel for Linear {
             let result = convolution::kernel_gradient(&shape, floats(input), gradient);
             map::tensor(result, weight.layout().shape())
         });
-        vec![of_input, of_weight, Some(map::tensor(of_bias, &[shape.c_out]))]
+        vec![of_input, of_weight, of_bias]
     }
 }
 
@@ -433,10 +450,7 @@ impl Kernel for Pool {
             PoolOf::Maximum => (pool::maximum(input.values(), &shape), None),
             PoolOf::Mean(padded) => (pool::average(input.values(), &shape, divisor(padded)), None),
         };
-        let mut sizes = vec![shape.batch, shape.channels, shape.output[0], shape.output[1]];
-        if input.shape().len() == 3 {
-            sizes.remove(2);
-        }
+        let sizes = map_sizes(shape.batch, shape.channels, shape.output, input.shape().len());
         self.seen.get_or_init(|| (input.shape().to_vec(), winners));
         (Map::from_buffer(output, &sizes).into_tensor(), vec![])
     }
