@@ -10,34 +10,8 @@
 //! Every block of `unsafe` code says why it is sound. (In oido itself there is one, which maps a file into memory.)
 
 #[cfg(feature = "flex")]
-mod convolution;
-#[cfg(feature = "flex")]
-mod depthwise;
-#[cfg(feature = "flex")]
-mod elementwise;
+mod cpu;
 mod layers;
-#[cfg(feature = "flex")]
-mod lstm;
-#[cfg(feature = "flex")]
-mod map;
-#[cfg(feature = "flex")]
-mod math;
-#[cfg(feature = "flex")]
-mod memory;
-#[cfg(feature = "flex")]
-mod norm;
-#[cfg(feature = "flex")]
-mod operation;
-#[cfg(feature = "flex")]
-mod operators;
-#[cfg(feature = "flex")]
-mod pool;
-#[cfg(feature = "flex")]
-mod simd;
-#[cfg(all(test, feature = "flex"))]
-mod testing;
-#[cfg(feature = "flex")]
-mod tile;
 
 pub use layers::{
     Normalised, add, add_relu, avg_pool2d, batch_norm, batch_norm_relu, cat_channels, conv1d, conv1d_relu,

@@ -138,8 +138,8 @@ fn depthwise_is_burns() {
             [batch, channels, size[0], size[1]],
             &layer.weight,
             layer.bias.as_ref(),
-            |x| conv2d(&layer, x),
-            |x| layer.forward(x),
+            |x| if channels == 70 { conv2d_relu(&layer, x) } else { conv2d(&layer, x) },
+            |x| if channels == 70 { relu(layer.forward(x)) } else { layer.forward(x) },
         );
     }
     let layer = Conv1dConfig::new(20, 20, 7)

@@ -6,8 +6,8 @@
 
 use rayon::prelude::*;
 
-use crate::memory::Buffer;
-use crate::tile::{self, Finish, ROWS, Tile};
+use crate::cpu::memory::Buffer;
+use crate::cpu::tile::{self, Finish, ROWS, Tile};
 
 /// Results (pixels) of a block of work: small enough that its patches stay in the second-level cache.
 const BLOCK: usize = 512;

@@ -8,7 +8,7 @@
 
 use std::mem::MaybeUninit;
 
-use crate::simd::{Level, Vector, level};
+use crate::cpu::simd::{Level, Vector, level};
 
 /// Rows of a tile.
 pub const ROWS: usize = 6;
@@ -127,7 +127,7 @@ static PORTABLE: [[Function; ROWS]; 2] = [rows!(portable, 1), rows!(portable, 2)
 
 unsafe fn portable<const R: usize, const V: usize>(tile: &Tile) {
     // SAFETY: the caller's.
-    unsafe { outer_products::<crate::simd::Array, R, V>(tile) }
+    unsafe { outer_products::<crate::cpu::simd::Array, R, V>(tile) }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::memory::Buffer;
-use crate::norm::{Lines, sums_of, total};
-use crate::simd::vectorised;
+use crate::cpu::memory::Buffer;
+use crate::cpu::norm::{Lines, sums_of, total};
+use crate::cpu::simd::vectorised;
 
 /// Sizes of a pooling; all maps are `[batch, height, width, channels]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Shape {
 }
 
 /// For each result of [`maximum`], which place of its window it came from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Winners {
     /// Four to a number.
     memory: Buffer,
@@ -346,7 +346,7 @@ impl Divisor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{close, random, same_on_any_threads};
+    use crate::cpu::testing::{close, random, same_on_any_threads};
 
     fn shape(
         [batch, height, width, channels]: [usize; 4],

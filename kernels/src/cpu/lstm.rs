@@ -6,12 +6,12 @@
 
 use rayon::prelude::*;
 
-use crate::convolution::{self, Panels, Target};
-use crate::math::{sigmoid, tanh};
-use crate::memory::Buffer;
-use crate::norm::bias_gradient;
-use crate::simd::vectorised;
-use crate::tile::{self, Finish, ROWS, Tile};
+use crate::cpu::convolution::{self, Panels, Target};
+use crate::cpu::math::{sigmoid, tanh};
+use crate::cpu::memory::Buffer;
+use crate::cpu::norm::bias_gradient;
+use crate::cpu::simd::vectorised;
+use crate::cpu::tile::{self, Finish, ROWS, Tile};
 
 /// Sizes of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +39,12 @@ pub struct Weights<'a> {
     pub bias: &'a [f32],
 }
 
-/// What [`forward`] finds at each step.
+/// What [`forward`] finds at each step beside the output.
 #[derive(Debug)]
 pub struct States {
-    /// The output of the layer, `[batch, steps, hidden]`.
-    pub output: Buffer,
     /// Gates after their functions, `[batch, steps, 4 * hidden]`.
     gates: Buffer,
-    /// As `output`.
+    /// `[batch, steps, hidden]`.
     cells: Buffer,
 }
 
@@ -97,15 +95,15 @@ impl Shape {
     }
 }
 
-/// All outputs for `input`, `[batch, steps, input]`; state and output before the first step are zero.
-pub fn forward(shape: &Shape, input: &[f32], weights: &Weights<'_>) -> States {
+/// All outputs, `[batch, steps, hidden]`, for `input`, `[batch, steps, input]`; state and output before the first step are zero.
+pub fn forward(shape: &Shape, input: &[f32], weights: &Weights<'_>) -> (Buffer, States) {
     shape.check(input, weights);
     let (steps, hidden, wide) = (shape.steps, shape.hidden, shape.gates());
     let sequences = shape.batch * steps;
     let mut gates = Buffer::new(sequences * wide);
     let [mut output, mut cells] = [Buffer::new(sequences * hidden), Buffer::new(sequences * hidden)];
     if gates.as_ref().is_empty() {
-        return States { output, gates, cells };
+        return (output, States { gates, cells });
     }
     affine(&shape.dense(shape.input, wide), input, weights, gates.as_mut());
     let recurrent = Matrix::pack(hidden, wide, |k, j| weights.recurrent[k * wide + j]);
@@ -116,22 +114,22 @@ pub fn forward(shape: &Shape, input: &[f32], weights: &Weights<'_>) -> States {
         .zip(output.as_mut().par_chunks_mut(group * hidden))
         .zip(cells.as_mut().par_chunks_mut(group * hidden))
         .for_each(|((gates, output), cells)| run(shape, &recurrent, gates, output, cells));
-    States { output, gates, cells }
+    (output, States { gates, cells })
 }
 
-/// Gradients from that of the output, `dy`; `with_input` tells whether that of the input is wanted.
+/// Gradients from the output `y` and its gradient `dy`; `with_input` tells whether that of the input is wanted.
 pub fn gradient(
     shape: &Shape,
     input: &[f32],
     weights: &Weights<'_>,
     states: &States,
-    dy: &[f32],
+    [y, dy]: [&[f32]; 2],
     with_input: bool,
 ) -> Gradients {
     shape.check(input, weights);
     let (steps, hidden, wide) = (shape.steps, shape.hidden, shape.gates());
     assert_eq!(dy.len(), shape.batch * steps * hidden, "numbers of the gradient");
-    assert_eq!(dy.len(), states.output.as_ref().len(), "states of this shape");
+    assert_eq!([y.len(), states.cells.as_ref().len()], [dy.len(); 2], "states of this shape");
     let mut slopes = Buffer::new(shape.batch * steps * wide);
     let turned = Matrix::pack(wide, hidden, |k, j| weights.recurrent[j * wide + k]);
     let group = shape.group() * steps;
@@ -146,7 +144,7 @@ pub fn gradient(
     Gradients {
         input: with_input.then(|| turned_product(shape, weights.kernel, slopes)),
         kernel: convolution::kernel_gradient(&shape.dense(shape.input, wide), input, slopes),
-        recurrent: convolution::kernel_gradient(&shifted(shape), states.output.as_ref(), slopes),
+        recurrent: convolution::kernel_gradient(&shifted(shape), y, slopes),
         bias: bias_gradient(slopes, wide),
     }
 }
@@ -359,7 +357,7 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{close, random, same_on_any_threads, slopes, wide};
+    use crate::cpu::testing::{close, random, same_on_any_threads, slopes, wide};
 
     fn shapes() -> Vec<Shape> {
         let mut all = Vec::new();
@@ -413,7 +411,7 @@ mod tests {
             let weights = Weights { kernel: &kernel, recurrent: &recurrent, bias: &bias };
             let wanted =
                 naive(&s, [&x, &kernel, &recurrent, &bias].map(|x| wide(x)).each_ref().map(|x| &x[..]));
-            close(&format!("{s:?}"), forward(&s, &x, &weights).output.as_ref(), &wanted, 1e-5);
+            close(&format!("{s:?}"), forward(&s, &x, &weights).0.as_ref(), &wanted, 1e-5);
         }
     }
 
@@ -422,8 +420,8 @@ mod tests {
         for s in shapes() {
             let [x, kernel, recurrent, bias, dy] = numbers(&s);
             let weights = Weights { kernel: &kernel, recurrent: &recurrent, bias: &bias };
-            let states = forward(&s, &x, &weights);
-            let got = gradient(&s, &x, &weights, &states, &dy, true);
+            let (y, states) = forward(&s, &x, &weights);
+            let got = gradient(&s, &x, &weights, &states, [y.as_ref(), &dy], true);
             let all = [&x, &kernel, &recurrent, &bias].map(|x| wide(x));
             let objective = |which: usize, values: &[f64]| {
                 let mut all = all.each_ref().map(|x| &x[..]);
@@ -437,7 +435,7 @@ mod tests {
                 let wanted = slopes(&all[which], |values| objective(which, values));
                 close(&format!("{name} {s:?}"), found.as_ref(), &wanted, 1e-4);
             }
-            assert!(gradient(&s, &x, &weights, &states, &dy, false).input.is_none());
+            assert!(gradient(&s, &x, &weights, &states, [y.as_ref(), &dy], false).input.is_none());
         }
     }
 
@@ -447,9 +445,10 @@ mod tests {
         let [x, kernel, recurrent, bias, dy] = numbers(&s);
         let weights = Weights { kernel: &kernel, recurrent: &recurrent, bias: &bias };
         same_on_any_threads(|| {
-            let states = forward(&s, &x, &weights);
-            let Gradients { input, kernel, recurrent, bias } = gradient(&s, &x, &weights, &states, &dy, true);
-            [input.unwrap(), kernel, recurrent, bias, states.output].map(|x| x.as_ref().to_vec())
+            let (y, states) = forward(&s, &x, &weights);
+            let Gradients { input, kernel, recurrent, bias } =
+                gradient(&s, &x, &weights, &states, [y.as_ref(), &dy], true);
+            [input.unwrap(), kernel, recurrent, bias, y].map(|x| x.as_ref().to_vec())
         });
     }
 }

@@ -71,13 +71,13 @@ macro_rules! vectorised {
                 plain $(::<$($flag),+>)? ($($argument),*)
             }
 
-            match $crate::simd::level() {
+            match $crate::cpu::simd::level() {
                 // SAFETY: the level tells that this processor has these instructions.
                 #[cfg(target_arch = "x86_64")]
-                $crate::simd::Level::Avx512 => unsafe { avx512 $(::<$($flag),+>)? ($($argument),*) },
+                $crate::cpu::simd::Level::Avx512 => unsafe { avx512 $(::<$($flag),+>)? ($($argument),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::simd::Level::Avx2 => unsafe { avx2 $(::<$($flag),+>)? ($($argument),*) },
+                $crate::cpu::simd::Level::Avx2 => unsafe { avx2 $(::<$($flag),+>)? ($($argument),*) },
                 _ => plain $(::<$($flag),+>)? ($($argument),*),
             }
         }
@@ -95,7 +95,7 @@ macro_rules! by_vector {
         #[allow(clippy::too_many_arguments, reason = "slices of one loop")]
         $vis fn $name($($argument: $type),*) {
             #[inline(always)]
-            fn plain<$vector: $crate::simd::Vector>($($argument: $type),*) $body
+            fn plain<$vector: $crate::cpu::simd::Vector>($($argument: $type),*) $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
@@ -109,14 +109,14 @@ macro_rules! by_vector {
                 plain::<std::arch::x86_64::__m256>($($argument),*)
             }
 
-            match $crate::simd::level() {
+            match $crate::cpu::simd::level() {
                 // SAFETY: the level tells that this processor has these instructions.
                 #[cfg(target_arch = "x86_64")]
-                $crate::simd::Level::Avx512 => unsafe { avx512($($argument),*) },
+                $crate::cpu::simd::Level::Avx512 => unsafe { avx512($($argument),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::simd::Level::Avx2 => unsafe { avx2($($argument),*) },
-                _ => plain::<$crate::simd::Array>($($argument),*),
+                $crate::cpu::simd::Level::Avx2 => unsafe { avx2($($argument),*) },
+                _ => plain::<$crate::cpu::simd::Array>($($argument),*),
             }
         }
     };

@@ -5,9 +5,9 @@
 
 use rayon::prelude::*;
 
-use crate::convolution::Shape;
-use crate::memory::Buffer;
-use crate::simd::{Vector, by_vector};
+use crate::cpu::convolution::Shape;
+use crate::cpu::memory::Buffer;
+use crate::cpu::simd::{Vector, by_vector};
 
 /// Results that share a load of a weight.
 const SHARE: usize = 4;
@@ -379,7 +379,7 @@ unsafe fn column<T: Vector, const V: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{close, random, same_on_any_threads};
+    use crate::cpu::testing::{close, random, same_on_any_threads};
 
     fn shape(
         map: [usize; 4],

@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use crate::memory::Buffer;
-use crate::simd::vectorised;
+use crate::cpu::memory::Buffer;
+use crate::cpu::simd::vectorised;
 
 /// Numbers of a block: small enough to be read a second time from the cache.
 const BLOCK: usize = 64 * 1024;
@@ -410,7 +410,7 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{close, random, same_on_any_threads, slopes, wide};
+    use crate::cpu::testing::{close, random, same_on_any_threads, slopes, wide};
 
     /// Rows and channels.
     const SHAPES: [[usize; 2]; 10] =

@@ -3,10 +3,10 @@
 
 use rayon::prelude::*;
 
-use crate::math::{exp, normal, sigmoid, tanh};
-use crate::memory::Buffer;
-use crate::norm::total;
-use crate::simd::vectorised;
+use crate::cpu::math::{exp, normal, sigmoid, tanh};
+use crate::cpu::memory::Buffer;
+use crate::cpu::norm::total;
+use crate::cpu::simd::vectorised;
 
 /// Numbers of a task.
 const TASK: usize = 32 * 1024;
@@ -16,6 +16,8 @@ const LANES: usize = 32;
 /// A function of one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
+    /// `max(x, 0)`. Its gradient can be had from its result in place of what it was given.
+    Relu,
     /// `min(max(x, 0), 6)`
     Relu6,
     /// `1 / (1 + e^-x)`
@@ -44,22 +46,13 @@ pub fn gradient(function: Function, x: &[f32], dy: &[f32]) -> Buffer {
     dx
 }
 
-/// `a + b`, and a ReLU after it if `relu`. (Its gradient is that of the ReLU, for both.)
+/// `a + b`, and a ReLU after it if `relu`. (Its gradient is that of [`Function::Relu`], for both.)
 pub fn add(a: &[f32], b: &[f32], relu: bool) -> Buffer {
     assert_eq!(a.len(), b.len(), "numbers to add");
     let mut y = Buffer::new(a.len());
     let tasks = y.as_mut().par_chunks_mut(TASK).zip(a.par_chunks(TASK)).zip(b.par_chunks(TASK));
     tasks.for_each(|((y, a), b)| if relu { add_to::<true>(a, b, y) } else { add_to::<false>(a, b, y) });
     y
-}
-
-/// The gradient before a ReLU from the one after it, `dy`, and its result `y`.
-pub fn relu_gradient(y: &[f32], dy: &[f32]) -> Buffer {
-    assert_eq!(y.len(), dy.len(), "numbers of the gradient");
-    let mut dx = Buffer::new(y.len());
-    let tasks = dx.as_mut().par_chunks_mut(TASK).zip(y.par_chunks(TASK)).zip(dy.par_chunks(TASK));
-    tasks.for_each(|((dx, y), dy)| masked(y, dy, dx));
-    dx
 }
 
 /// Each channel of each map times its factor: `x [batch, .., channels]`, `factor [batch, channels]`.
@@ -188,6 +181,7 @@ vectorised! {
     fn apply_to(function: Function, x: &[f32], y: &mut [f32]) {
         match function {
             // In these forms what is not a number stays so.
+            Function::Relu => each(x, y, |x| if x < 0.0 { 0.0 } else { x }),
             Function::Relu6 => each(x, y, |x| {
                 let x = if x < 0.0 { 0.0 } else { x };
                 if x > 6.0 { 6.0 } else { x }
@@ -201,6 +195,7 @@ vectorised! {
 
     fn gradient_to(function: Function, x: &[f32], dy: &[f32], dx: &mut [f32]) {
         match function {
+            Function::Relu => each_slope(x, dy, dx, |x| if x <= 0.0 { 0.0 } else { 1.0 }),
             Function::Relu6 => each_slope(x, dy, dx, |x| if x <= 0.0 || x >= 6.0 { 0.0 } else { 1.0 }),
             Function::Sigmoid => each_slope(x, dy, dx, |x| logistic(x).1),
             Function::Tanh => each_slope(x, dy, dx, |x| 4.0 * logistic(2.0 * x).1),
@@ -219,12 +214,6 @@ vectorised! {
         for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
             let sum = a + b;
             *y = if RELU && sum < 0.0 { 0.0 } else { sum };
-        }
-    }
-
-    fn masked(y: &[f32], dy: &[f32], dx: &mut [f32]) {
-        for ((y, dy), dx) in y.iter().zip(dy).zip(dx) {
-            *dx = if *y <= 0.0 { 0.0 } else { *dy };
         }
     }
 
@@ -265,14 +254,15 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{close, random, same_on_any_threads, slopes, wide};
+    use crate::cpu::testing::{close, random, same_on_any_threads, slopes, wide};
 
-    const ALL: [Function; 5] =
-        [Function::Relu6, Function::Sigmoid, Function::Tanh, Function::Swish, Function::Gelu];
+    const ALL: [Function; 6] =
+        [Function::Relu, Function::Relu6, Function::Sigmoid, Function::Tanh, Function::Swish, Function::Gelu];
 
     fn naive(function: Function, x: f64) -> f64 {
         let logistic = 1.0 / (1.0 + (-x).exp());
         match function {
+            Function::Relu => x.max(0.0),
             Function::Relu6 => x.clamp(0.0, 6.0),
             Function::Sigmoid => logistic,
             Function::Tanh => x.tanh(),

@@ -7,7 +7,7 @@ use burn_flex::{FlexTensor, Layout};
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes, Shape};
 use rayon::prelude::*;
 
-use crate::memory::Buffer;
+use crate::cpu::memory::Buffer;
 
 /// A map `[batch, channels, ..]` whose numbers stand as `[batch, .., channels]`.
 #[derive(Debug, Clone)]
@@ -87,6 +87,11 @@ pub fn tensor(values: Buffer, shape: &[usize]) -> FlexTensor {
     FlexTensor::new(bytes(values), Layout::contiguous(Shape::from(shape.to_vec())), DType::F32)
 }
 
+/// The same numbers in Burn's own order with other sizes; copied only if they stand otherwise.
+pub fn reshaped(tensor: FlexTensor, shape: &[usize]) -> FlexTensor {
+    tensor.reshape(Shape::from(shape.to_vec()))
+}
+
 /// The numbers of a tensor in Burn's own order; it must be contiguous (see `FlexTensor::to_contiguous`).
 pub fn floats(tensor: &FlexTensor) -> &[f32] {
     let (start, end) = tensor.layout().contiguous_offsets().unwrap_or_default();
@@ -144,7 +149,7 @@ fn bytes(values: Buffer) -> Bytes {
 
 impl AllocationController for Pooled {
     fn alloc_align(&self) -> usize {
-        crate::memory::ALIGN
+        crate::cpu::memory::ALIGN
     }
 
     fn property(&self) -> AllocationProperty {

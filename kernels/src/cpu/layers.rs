@@ -1,0 +1,200 @@
+//! The layers on the CPU back end: what Burn's modules say, as the operators take it.
+
+use burn::nn::conv::{Conv1d, Conv2d};
+use burn::nn::pool::{AvgPool2d, MaxPool1d, MaxPool2d};
+use burn::nn::{Linear, PaddingConfig1d, PaddingConfig2d};
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+
+pub use crate::cpu::elementwise::Function;
+use crate::cpu::operation::{Apply, Done};
+use crate::cpu::operators::{self, BatchNorm, Geometry};
+use crate::cpu::pool::Divisor;
+
+/// Whether there is a kernel for a convolution of so many groups: one, or one for each channel on both sides.
+pub fn convolves<const D: usize>(groups: usize, weight: [usize; D]) -> bool {
+    groups == 1 || [weight[0], weight[1]] == [groups, 1]
+}
+
+/// Of groups that [`convolves`] knows.
+pub fn conv2d(layer: &Conv2d, x: Tensor<4>, relu: bool) -> Tensor<4> {
+    let [.., height, width] = x.dims();
+    let (stride, dilation) = (layer.stride, layer.dilation);
+    let padding = padding_2d(&layer.padding, [height, width], layer.kernel_size, stride);
+    let geometry = Geometry { stride, dilation, padding };
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    convolve(geometry, layer.groups, relu, x, layer.weight.val(), bias)
+}
+
+/// As [`conv2d`].
+pub fn conv1d(layer: &Conv1d, x: Tensor<3>, relu: bool) -> Tensor<3> {
+    let size = [1, x.dims()[2]];
+    let (stride, dilation) = ([1, layer.stride], [1, layer.dilation]);
+    let padding = padding_2d(&padding_1d(&layer.padding), size, [1, layer.kernel_size], stride);
+    let geometry = Geometry { stride, dilation, padding };
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    convolve(geometry, layer.groups, relu, x, layer.weight.val(), bias)
+}
+
+fn convolve<const D: usize>(
+    geometry: Geometry,
+    groups: usize,
+    relu: bool,
+    x: Tensor<D>,
+    weight: Tensor<D>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    if groups == 1 {
+        return weighted(x, weight, bias, move |x, weight, bias| {
+            operators::convolution(geometry, relu, x, weight, bias)
+        });
+    }
+    let sums =
+        weighted(x, weight, bias, move |x, weight, bias| operators::depthwise(geometry, x, weight, bias));
+    if relu { each(sums.movedim(1, D - 1), Function::Relu).movedim(D - 1, 1) } else { sums }
+}
+
+pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>, relu: bool) -> Tensor<D> {
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    weighted(x, layer.weight.val(), bias, move |x, weight, bias| operators::linear(relu, x, weight, bias))
+}
+
+/// A kernel of an input, weights and perhaps a bias.
+fn weighted<const D: usize, const W: usize>(
+    x: Tensor<D>,
+    weight: Tensor<W>,
+    bias: Option<Tensor<1>>,
+    kernel: impl FnOnce(FlexTensor, FlexTensor, Option<FlexTensor>) -> Done<3> + 'static,
+) -> Tensor<D> {
+    match bias {
+        Some(bias) => (x, weight, bias).apply(|[x, weight, bias], _| kernel(x, weight, Some(bias))),
+        None => (x, weight).apply(|[x, weight], _| {
+            let (output, back) = kernel(x, weight, None);
+            (output, back.without_third())
+        }),
+    }
+}
+
+/// Mean and biased variance of each channel, without gradient.
+pub fn statistics<const D: usize>(x: Tensor<D>) -> [Tensor<1>; 2] {
+    let found = (x.detach(),).apply::<2>(|[x], _| operators::statistics(x));
+    [0, 1].map(|row| found.clone().narrow(0, row, 1).squeeze_dim::<1>(0))
+}
+
+/// With the statistics of each channel, which are `of_batch`, those of `x` itself, or fixed.
+pub fn normalise<const D: usize>(
+    x: Tensor<D>,
+    [scale, shift]: [Tensor<1>; 2],
+    statistics: [Tensor<1>; 2],
+    of_batch: bool,
+    epsilon: f64,
+    relu: bool,
+) -> Tensor<D> {
+    let statistics = statistics.map(|values| values.into_data().iter::<f32>().collect());
+    let how = BatchNorm { statistics, of_batch, epsilon, relu };
+    (x, scale, shift).apply(|inputs, _| operators::batch_norm(how, inputs))
+}
+
+/// A pooling without dilation that rounds its size down.
+pub fn max_pool2d(layer: &MaxPool2d, x: Tensor<4>) -> Tensor<4> {
+    maximum(&layer.padding, layer.kernel_size, layer.stride, x)
+}
+
+/// As [`max_pool2d`].
+pub fn max_pool1d(layer: &MaxPool1d, x: Tensor<3>) -> Tensor<3> {
+    maximum(&padding_1d(&layer.padding), [1, layer.kernel_size], [1, layer.stride], x)
+}
+
+fn maximum<const D: usize>(
+    padding: &PaddingConfig2d,
+    window: [usize; 2],
+    stride: [usize; 2],
+    x: Tensor<D>,
+) -> Tensor<D> {
+    let geometry = pooling(padding, window, stride, &x);
+    (x,).apply(move |[x], tracked| operators::maximum(geometry, window, x, tracked))
+}
+
+/// As [`max_pool2d`].
+pub fn avg_pool2d(layer: &AvgPool2d, x: Tensor<4>) -> Tensor<4> {
+    let window = layer.kernel_size;
+    let geometry = pooling(&layer.padding, window, layer.stride, &x);
+    let divisor = if layer.count_include_pad { Divisor::Padded } else { Divisor::Inside };
+    (x,).apply(move |[x], _| operators::average(geometry, window, divisor, x))
+}
+
+fn pooling<const D: usize>(
+    padding: &PaddingConfig2d,
+    window: [usize; 2],
+    stride: [usize; 2],
+    x: &Tensor<D>,
+) -> Geometry {
+    let size = if let [_, _, height, width] = x.dims()[..] { [height, width] } else { [1, x.dims()[2]] };
+    Geometry { stride, dilation: [1, 1], padding: padding_2d(padding, size, window, stride) }
+}
+
+pub fn global_mean<const D: usize>(x: Tensor<D>) -> Tensor<2> {
+    (x,).apply(|[x], _| operators::global_mean(x))
+}
+
+pub fn lstm(
+    x: Tensor<3>,
+    kernel: Tensor<2>,
+    recurrent: Tensor<2>,
+    bias: Tensor<1>,
+    reverse: bool,
+) -> Tensor<3> {
+    (x, kernel, recurrent, bias).apply(move |inputs, _| operators::lstm(reverse, inputs))
+}
+
+pub fn each<const D: usize>(x: Tensor<D>, function: Function) -> Tensor<D> {
+    (x,).apply(move |[x], _| operators::each(function, x))
+}
+
+pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    (x,).apply(|[x], _| operators::softmax(x))
+}
+
+/// With the same leading axes on both sides.
+pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
+    (a, b).apply(|inputs, _| operators::products(inputs))
+}
+
+pub fn add<const D: usize>(a: Tensor<D>, b: Tensor<D>, relu: bool) -> Tensor<D> {
+    let sum =
+        (a.movedim(1, D - 1), b.movedim(1, D - 1)).apply::<D>(move |inputs, _| operators::sum(relu, inputs));
+    sum.movedim(D - 1, 1)
+}
+
+pub fn scale_channels(x: Tensor<4>, factors: Tensor<2>) -> Tensor<4> {
+    (x.movedim(1, 3), factors).apply::<4>(|inputs, _| operators::scale(inputs)).movedim(3, 1)
+}
+
+fn padding_1d(padding: &PaddingConfig1d) -> PaddingConfig2d {
+    match *padding {
+        PaddingConfig1d::Valid => PaddingConfig2d::Valid,
+        PaddingConfig1d::Same => PaddingConfig2d::Same,
+        PaddingConfig1d::Explicit(left, right) => PaddingConfig2d::Explicit(0, left, 0, right),
+    }
+}
+
+/// Zeros above, left, below, right. "Same" gives `ceil(size / stride)` results, an odd zero below or to the right.
+fn padding_2d(
+    padding: &PaddingConfig2d,
+    size: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+) -> [usize; 4] {
+    match *padding {
+        PaddingConfig2d::Valid => [0; 4],
+        PaddingConfig2d::Explicit(top, left, bottom, right) => [top, left, bottom, right],
+        PaddingConfig2d::Same => {
+            let [vertical, horizontal] = [0, 1].map(|axis: usize| {
+                let reach = (size[axis].div_ceil(stride[axis]) - 1) * stride[axis] + kernel[axis];
+                reach.saturating_sub(size[axis])
+            });
+            let [top, left] = [vertical / 2, horizontal / 2];
+            [top, left, vertical - top, horizontal - left]
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Kernels of the CPU: `layers` takes Burn's modules and tensors to `operators`, each of which computes a result and knows the way
+//! back; `operation` puts that on Burn's graph. All other modules work on slices.
+
+mod convolution;
+mod depthwise;
+mod elementwise;
+pub mod layers;
+mod lstm;
+mod map;
+mod math;
+mod memory;
+mod norm;
+mod operation;
+mod operators;
+mod pool;
+mod simd;
+#[cfg(test)]
+mod testing;
+mod tile;
