@@ -1,6 +1,6 @@
 //! Members ↔ `.tar.gz`.
 //!
-//! The archive is read as a stream into memory; nothing is ever unpacked to disk, so no member name can name a
+//! The archive is read as a stream, its members into memory; nothing is ever unpacked to disk, so no member name can name a
 //! place outside. Only plain file and directory entries are accepted: no links, devices, sparse files, and no
 //! extension headers either, which rules out every disagreement between parsers about names and sizes.
 //!
@@ -10,7 +10,7 @@
 //! member by member against the manifest.
 
 use std::fs;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Take};
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
@@ -28,6 +28,9 @@ use super::{Error, Manifest};
 const MAX_ENTRIES: usize = 1000;
 /// Most unpacked bytes for each compressed byte.
 const MAX_RATIO: u64 = 200;
+
+/// Bytes of an archive that are read at a time.
+const PIECE: usize = 1 << 17;
 
 /// Bytes of a gzip header that announces an extra field: flags 4, no time. How much was compressed and by which system
 /// follows; the seal covers it.
@@ -54,7 +57,7 @@ pub(super) fn to_bytes(members: &Members) -> std::io::Result<Vec<u8>> {
         tar.append_data(&mut header, name, content.as_slice())?;
     }
     let mut bytes = tar.into_inner()?.finish()?;
-    let digest = seal(&bytes);
+    let digest = seal(&bytes[..DIGEST.start], &bytes[DIGEST.end..])?;
     bytes[DIGEST].copy_from_slice(&digest);
     Ok(bytes)
 }
@@ -68,31 +71,71 @@ pub(super) fn write(members: &Members, out: &Path) -> Result<(), Error> {
     write_file(out, bytes).map_err(|e| Error::io(out, "write", e))
 }
 
-/// sha256 of the file with the digest's own bytes taken as zero.
-fn seal(bytes: &[u8]) -> [u8; 32] {
+/// sha256 of an archive with the digest's own bytes taken as zero: of its `start` up to the digest, and of the `rest`
+/// behind it.
+fn seal(start: &[u8], mut rest: impl BufRead) -> std::io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
-    hasher.update(&bytes[..DIGEST.start]);
+    hasher.update(start);
     hasher.update([0; 32]);
-    hasher.update(&bytes[DIGEST.end..]);
-    hasher.finalize().into()
+    loop {
+        let bytes = rest.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(hasher.finalize().into());
+        }
+        hasher.update(bytes);
+        let taken = bytes.len();
+        rest.consume(taken);
+    }
+}
+
+/// An archive as it was when it was looked at: its path and how many bytes it had.
+struct Archive<'a> {
+    path: &'a Path,
+    len: u64,
+}
+
+impl<'a> Archive<'a> {
+    /// Refuses what is no file, and more than a bundle may have.
+    fn new(path: &'a Path) -> Result<Self, Error> {
+        let metadata = fs::metadata(path).map_err(|e| Error::io(path, "read", e))?;
+        if !metadata.is_file() {
+            return Err(Error::bundle(path, "neither a file nor a folder"));
+        }
+        if metadata.len() > MAX_TOTAL {
+            return Err(Error::bundle(path, format!("{} bytes, the limit is {MAX_TOTAL}", metadata.len())));
+        }
+        Ok(Self { path, len: metadata.len() })
+    }
+
+    /// Its bytes from the first on. They are read in pieces: all of them at once would be as much memory again as the
+    /// weights need, and to get that from the system takes longer than to read the file twice.
+    fn bytes(&self) -> Result<BufReader<Take<fs::File>>, Error> {
+        let file = fs::File::open(self.path).map_err(|e| Error::io(self.path, "read", e))?;
+        Ok(BufReader::with_capacity(PIECE, file.take(self.len)))
+    }
 }
 
 /// Refuses a file whose seal is broken. A file without an extra field has none to break.
-fn check_seal(bundle: &Path, bytes: &[u8]) -> Result<(), Error> {
-    if bytes.get(..3) != Some(&HEADER[..3]) {
+fn check_seal(archive: &Archive) -> Result<(), Error> {
+    let bundle = archive.path;
+    let io = |e| Error::io(bundle, "read", e);
+    let mut bytes = archive.bytes()?;
+    let mut head = Vec::new();
+    bytes.by_ref().take(DIGEST.end as u64).read_to_end(&mut head).map_err(io)?;
+    if head.get(..3) != Some(&HEADER[..3]) {
         return Err(Error::bundle(bundle, "not a .tar.gz archive; give a bundle written by `oido bundle`"));
     }
-    let flags = bytes.get(3).copied().unwrap_or(0);
+    let flags = head.get(3).copied().unwrap_or(0);
     if flags & 4 == 0 {
         return Ok(());
     }
-    let sealed = bytes.len() >= DIGEST.end
-        && bytes[..HEADER.len()] == HEADER
-        && bytes[EXTRA_AT..DIGEST.start] == EXTRA
-        && bytes[DIGEST] == seal(bytes);
+    let sealed = head.len() == DIGEST.end
+        && head[..HEADER.len()] == HEADER
+        && head[EXTRA_AT..DIGEST.start] == EXTRA
+        && head[DIGEST] == seal(&head[..DIGEST.start], bytes).map_err(io)?;
     if !sealed {
         // Say which member if the manifest can tell, which is more useful than "somewhere".
-        let culprit = unpack_verified(bundle, bytes).err();
+        let culprit = unpack_verified(archive).err();
         return Err(culprit.unwrap_or_else(|| {
             Error::bundle(bundle, "the archive is damaged: its bytes do not match its seal; copy it again")
         }));
@@ -102,34 +145,24 @@ fn check_seal(bundle: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 /// Reads an archive and checks every byte of it: the seal on one thread, the members on another.
 pub(super) fn read(bundle: &Path) -> Result<(Members, Manifest), Error> {
-    let io = |e| Error::io(bundle, "read", e);
-    let metadata = fs::metadata(bundle).map_err(io)?;
-    if !metadata.is_file() {
-        return Err(Error::bundle(bundle, "neither a file nor a folder"));
-    }
-    if metadata.len() > MAX_TOTAL {
-        return Err(Error::bundle(bundle, format!("{} bytes, the limit is {MAX_TOTAL}", metadata.len())));
-    }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
-    fs::File::open(bundle)
-        .and_then(|file| file.take(metadata.len() + 1).read_to_end(&mut bytes))
-        .map_err(io)?;
-    let (sealed, members) = rayon::join(|| check_seal(bundle, &bytes), || unpack_verified(bundle, &bytes));
+    let archive = Archive::new(bundle)?;
+    let (sealed, members) = rayon::join(|| check_seal(&archive), || unpack_verified(&archive));
     sealed.and(members)
 }
 
 /// [`unpack`], and every member checked against the manifest.
-fn unpack_verified(bundle: &Path, bytes: &[u8]) -> Result<(Members, Manifest), Error> {
-    let members = unpack(bundle, bytes)?;
-    let manifest = verify(bundle, &members)?;
+fn unpack_verified(archive: &Archive) -> Result<(Members, Manifest), Error> {
+    let members = unpack(archive)?;
+    let manifest = verify(archive.path, &members)?;
     Ok((members, manifest))
 }
 
 /// Bytes of an archive → members, all limits applied while reading.
-fn unpack(bundle: &Path, bytes: &[u8]) -> Result<Members, Error> {
+fn unpack(archive: &Archive) -> Result<Members, Error> {
+    let bundle = archive.path;
     let damaged = |e: std::io::Error| Error::bundle(bundle, format!("the archive is damaged: {e}"));
     let limits = Limits { entries: MAX_ENTRIES, depth: 1, bytes: MAX_TOTAL, ratio: MAX_RATIO };
-    let limited = Limited::new(GzDecoder::new(bytes), limits.allowance(bytes.len() as u64));
+    let limited = Limited::new(GzDecoder::new(archive.bytes()?), limits.allowance(archive.len));
     let mut tar = tar::Archive::new(BufReader::new(limited));
     let mut members = Members::new();
     for (count, entry) in tar.entries().map_err(damaged)?.raw(true).enumerate() {
@@ -170,13 +203,13 @@ fn unpack(bundle: &Path, bytes: &[u8]) -> Result<Members, Error> {
 }
 
 /// Refuses anything but zeros after the last member, and anything after the gzip stream.
-fn finish(bundle: &Path, mut rest: BufReader<Limited<GzDecoder<&[u8]>>>) -> Result<(), Error> {
-    let zeros =
-        only_zeros(&mut rest).map_err(|e| Error::bundle(bundle, format!("the archive is damaged: {e}")))?;
-    if !zeros {
+fn finish(bundle: &Path, mut rest: BufReader<Limited<GzDecoder<impl BufRead>>>) -> Result<(), Error> {
+    let damaged = |e: std::io::Error| Error::bundle(bundle, format!("the archive is damaged: {e}"));
+    if !only_zeros(&mut rest).map_err(damaged)? {
         return Err(Error::bundle(bundle, "data after the end of the archive"));
     }
-    if !rest.into_inner().into_inner().into_inner().is_empty() {
+    let mut behind = rest.into_inner().into_inner().into_inner();
+    if !behind.fill_buf().map_err(damaged)?.is_empty() {
         return Err(Error::bundle(bundle, "data after the end of the gzip stream"));
     }
     Ok(())

@@ -21,7 +21,6 @@ use crate::decision::DecisionConfig;
 use crate::features::{Extractor, FeatureShape, Features};
 use crate::metrics::softmax;
 use crate::models::Model;
-use crate::seed::Seed;
 
 use super::{Bundle, Error, Manifest};
 
@@ -113,12 +112,11 @@ impl Predictor {
             |e: crate::config::ConfigError| Error::member(&bundle.path, "config.json", e.to_string());
         let extractor =
             Extractor::new(&config.audio, &config.features).map_err(bad_config)?.with_stats(config.stats);
-        // The fresh weights are replaced at once; the seed does not matter.
         let model = config
             .model
-            .init(extractor.shape(), config.num_classes, Seed(0), &device)
+            .blank(extractor.shape(), config.num_classes, &device)
             .map_err(bad_config)?
-            .load_safetensors(&bundle.weights)
+            .load_safetensors(bundle.weights)
             .map_err(|e| Error::member(&bundle.path, "model.safetensors", e.to_string()))?;
         Ok(Self {
             name: config.name,

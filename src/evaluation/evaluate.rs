@@ -7,7 +7,6 @@ use super::{Error, Predictions, ReportInput, protocol, write_report};
 use crate::dataset::{ClipLoader, ClipSet, Labels, Manifest, Order, Split};
 use crate::features::{Extractor, Stats};
 use crate::models;
-use crate::seed::Seed;
 use crate::training::{self, Recipe, RunDir, RunInfo, results};
 
 /// What an evaluation found, in short; the rest is in the report.
@@ -62,11 +61,11 @@ fn score_clips(
     let stats: Stats = read_json(&run.stats())?;
     let extractor = Extractor::new(&recipe.audio, &recipe.features).map_err(training::Error::from)?;
     let device = models::device(device).map_err(training::Error::from)?;
-    let model = recipe.model.init(extractor.shape(), labels.len(), Seed(recipe.seed), &device);
+    let model = recipe.model.blank(extractor.shape(), labels.len(), &device);
     let weights = run.best_weights();
     let bytes = std::fs::read(&weights).map_err(Error::io(&weights))?;
     let model =
-        model.map_err(training::Error::from)?.load_safetensors(&bytes).map_err(training::Error::from)?;
+        model.map_err(training::Error::from)?.load_safetensors(bytes).map_err(training::Error::from)?;
 
     let set = ClipSet::new(manifest, indices, Arc::clone(&labels), Arc::new(extractor), None)
         .map_err(training::Error::from)?

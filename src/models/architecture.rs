@@ -1,9 +1,8 @@
 use burn::tensor::Device;
-use rand_chacha::ChaCha8Rng;
 
 use super::Model;
 use super::blocks::vision::Variant;
-use super::blocks::{BatchNormOptions, Count};
+use super::blocks::{BatchNormOptions, Count, InitRng};
 use super::published::{Layout, Published};
 use crate::config::ConfigError;
 use crate::features::FeatureShape;
@@ -27,7 +26,7 @@ pub trait Architecture {
     fn count(&self, input: FeatureShape, num_classes: usize) -> Count;
 
     /// The network with fresh weights drawn from `rng`.
-    fn init(&self, rng: &mut ChaCha8Rng, input: FeatureShape, num_classes: usize, device: &Device) -> Model;
+    fn init(&self, rng: &mut InitRng, input: FeatureShape, num_classes: usize, device: &Device) -> Model;
 
     /// The parts of the network that can be frozen, in the order in which a clip passes them: together all tensors, each
     /// in one stage. Empty for networks that are only ever trained whole.

@@ -8,13 +8,12 @@ use burn::nn::{
 };
 use burn::tensor::{Device, Tensor, TensorData};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options, Stage};
 use super::blocks::torch;
-use super::blocks::{Count, attend, check_heads, check_layers, check_steps, normal};
+use super::blocks::{Count, InitRng, attend, check_heads, check_layers, check_steps, normal};
 use super::published::{Layout, Published};
 use crate::config::ConfigError;
 use crate::features::FeatureShape;
@@ -203,7 +202,7 @@ impl Architecture for AstConfig {
         sequence.layer_norm().global_pool().layer_norm().dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let (hidden, inner, patch) = (self.hidden_size, self.intermediate_size, self.patch_size);
         let zeros = |tokens| Param::from_tensor(Tensor::zeros([1, tokens, hidden], device));
         let mut projection = Conv2dConfig::new([1, hidden], [patch; 2])
@@ -306,13 +305,13 @@ impl Architecture for AstConfig {
 }
 
 /// A dense layer with normal weights and zero bias.
-fn dense(rng: &mut ChaCha8Rng, d_input: usize, d_output: usize, device: &Device) -> Linear {
+fn dense(rng: &mut InitRng, d_input: usize, d_output: usize, device: &Device) -> Linear {
     let mut layer = LinearConfig::new(d_input, d_output).with_initializer(Initializer::Zeros).init(device);
     layer.weight = drawn(rng, [d_input, d_output], device);
     layer
 }
 
-fn drawn<const D: usize>(rng: &mut ChaCha8Rng, shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
+fn drawn<const D: usize>(rng: &mut InitRng, shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
     let values = normal(rng, shape.iter().product(), DEVIATION);
     Param::from_data(TensorData::new(values, shape), device)
 }

@@ -6,12 +6,13 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
-use super::blocks::{BatchNormOptions, ConvBlock, Count, check_input_channels, image, keras, linear};
+use super::blocks::{
+    BatchNormOptions, ConvBlock, Count, InitRng, check_input_channels, image, keras, linear,
+};
 use super::published::{Axes, Layout, Published};
 use crate::config::ConfigError;
 use crate::features::FeatureShape;
@@ -82,7 +83,7 @@ impl Architecture for CnnConfig {
         self.map(input).flatten().dense(self.dense).dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
         Model::Cnn(Cnn {
             input_channels: self.input_channels,
             blocks: ConvBlock::stack(rng, self.input_channels, &BLOCKS, self.batch_norm, device),

@@ -8,14 +8,13 @@ use burn::nn::{
 use burn::tensor::activation::glu;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options, Stage};
 use super::blocks::torch::{self, conv1d, depthwise_conv1d, linear};
 use super::blocks::{
-    self, BatchNormOptions, Count, attend, batch_norm, check_heads, check_layers, check_steps,
+    self, BatchNormOptions, Count, InitRng, attend, batch_norm, check_heads, check_layers, check_steps,
 };
 use super::published::{Layout, Published};
 use crate::config::ConfigError;
@@ -127,7 +126,7 @@ impl ConformerConfig {
         bins.saturating_mul(self.time_reduction)
     }
 
-    fn feed_forward(&self, rng: &mut ChaCha8Rng, device: &Device) -> FeedForward {
+    fn feed_forward(&self, rng: &mut InitRng, device: &Device) -> FeedForward {
         FeedForward {
             layer_norm: LayerNormConfig::new(self.hidden_size).init(device),
             linear1: linear(rng, self.hidden_size, self.ffn_dim, device),
@@ -136,7 +135,7 @@ impl ConformerConfig {
         }
     }
 
-    fn attention(&self, rng: &mut ChaCha8Rng, device: &Device) -> Attention {
+    fn attention(&self, rng: &mut InitRng, device: &Device) -> Attention {
         let hidden = self.hidden_size;
         let mut out_proj = linear(rng, hidden, hidden, device);
         // PyTorch's attention starts without biases, and with Xavier uniform weights in front.
@@ -150,7 +149,7 @@ impl ConformerConfig {
         }
     }
 
-    fn convolution(&self, rng: &mut ChaCha8Rng, device: &Device) -> Convolution {
+    fn convolution(&self, rng: &mut InitRng, device: &Device) -> Convolution {
         let hidden = self.hidden_size;
         let group_norm = || GroupNormConfig::new(1, hidden).init(device);
         Convolution {
@@ -164,7 +163,7 @@ impl ConformerConfig {
         }
     }
 
-    fn layer(&self, rng: &mut ChaCha8Rng, device: &Device) -> Layer {
+    fn layer(&self, rng: &mut InitRng, device: &Device) -> Layer {
         let norm = || LayerNormConfig::new(self.hidden_size).init(device);
         Layer {
             ffn1: self.feed_forward(rng, device),
@@ -223,7 +222,7 @@ impl Architecture for ConformerConfig {
         layers.global_pool().dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
         Model::Conformer(Conformer {
             input_projection: linear(rng, self.inputs(input.bins), self.hidden_size, device),
             conformer_layers: (0..self.num_layers).map(|_| self.layer(rng, device)).collect(),

@@ -6,12 +6,11 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
-use super::blocks::{BatchNormOptions, ConvBlock, Count, Lstm, keras, linear};
+use super::blocks::{BatchNormOptions, ConvBlock, Count, InitRng, Lstm, keras, linear};
 use super::published::{Axes, Layout, Published};
 use crate::features::FeatureShape;
 
@@ -92,7 +91,7 @@ impl Architecture for CrnnConfig {
         count.with(0, states).dense(self.dense).dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let [channels, bins, _] = Self::map(input).shape;
         Model::Crnn(Crnn {
             blocks: ConvBlock::stack(rng, 1, &BLOCKS, self.batch_norm, device),

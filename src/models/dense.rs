@@ -6,12 +6,11 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
-use super::blocks::{Count, linear};
+use super::blocks::{Count, InitRng, linear};
 use crate::features::FeatureShape;
 
 /// Options of [`Dense`].
@@ -48,7 +47,7 @@ impl Architecture for DenseConfig {
         self.units.iter().fold(mean, |count, &units| count.dense(units)).dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let mut d_input = 1;
         let mut hidden = Vec::with_capacity(self.units.len());
         for &units in &self.units {

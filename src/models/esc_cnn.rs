@@ -8,12 +8,11 @@ use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
-use super::blocks::{BatchNormOptions, Count, batch_norm, conv2d, linear, max_2x2};
+use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm, conv2d, linear, max_2x2};
 use crate::features::FeatureShape;
 
 /// Channels of the blocks.
@@ -96,7 +95,7 @@ impl Architecture for EscCnnConfig {
         self.pooled(input).dense(first).dense(second).dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let mut c_in = 1;
         let mut blocks = Vec::new();
         for (block, c_out) in CHANNELS.into_iter().enumerate() {
@@ -170,7 +169,7 @@ mod tests {
     fn attention_is_a_distribution_over_places_that_depends_on_the_input() {
         let device = Device::flex();
         let input = FeatureShape { bins: 24, frames: 40 };
-        let mut rng = Seed(1).rng(Purpose::Init, 0, 0);
+        let mut rng = InitRng::new(Seed(1).rng(Purpose::Init, 0, 0));
         let Model::EscCnn(model) = EscCnnConfig::default().init(&mut rng, input, 5, &device) else {
             panic!()
         };

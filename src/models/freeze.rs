@@ -7,7 +7,6 @@ use super::weights::{Path, is_measured};
 use super::{Model, ModelConfig, Stage};
 use crate::config::ConfigError;
 use crate::features::FeatureShape;
-use crate::seed::Seed;
 
 /// All stages but the last one, which is the head.
 const BACKBONE: &str = "backbone";
@@ -71,7 +70,7 @@ impl ModelConfig {
         if frozen.is_empty() {
             return Ok(self.count(input, num_classes).trainable);
         }
-        Ok(self.init(input, num_classes, Seed(0), device)?.trainable_parameters(frozen))
+        Ok(self.blank(input, num_classes, device)?.trainable_parameters(frozen))
     }
 }
 

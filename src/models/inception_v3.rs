@@ -11,13 +11,12 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 
 use super::Model;
 use super::architecture::{Architecture, Options, Stage};
 use super::backbone::BackboneConfig;
 use super::blocks::vision::{Builder, ConvNorm, Convolution, Initial, Output, Padding, Variant, scaled};
-use super::blocks::{Count, Picture, PixelRange, global_mean, keras, max_3x3, mean_3x3};
+use super::blocks::{Count, InitRng, Picture, PixelRange, global_mean, keras, max_3x3, mean_3x3};
 use super::head::Head;
 use super::published::{Layout, Published};
 use crate::config::ConfigError;
@@ -247,7 +246,7 @@ impl Architecture for Design<'_> {
         self.0.head.count(map, num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let keras = self.0.variant == Variant::Keras;
         let (initial, output) = if keras {
             (Initial::Glorot, Output::Dense)

@@ -6,12 +6,11 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
-use super::blocks::{Count, Lstm, linear};
+use super::blocks::{Count, InitRng, Lstm, linear};
 use crate::features::FeatureShape;
 
 /// Options of [`LstmNet`].
@@ -60,7 +59,7 @@ impl Architecture for LstmConfig {
         sequence.last_step().dense(self.dense).dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let [first, second] = self.units;
         Model::Lstm(LstmNet {
             lstm1: Lstm::new(rng, input.bins, first, device),

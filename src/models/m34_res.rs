@@ -7,13 +7,12 @@ use burn::nn::conv::Conv1d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
 use super::blocks::torch::{self, conv1d};
-use super::blocks::{BatchNormOptions, Count, batch_norm, max_over_time};
+use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm, max_over_time};
 use crate::features::FeatureShape;
 
 /// Samples under the first kernel: 5 ms at 16 kHz.
@@ -93,7 +92,7 @@ impl Architecture for M34ResConfig {
         count.global_pool().dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let norm = |channels| batch_norm(channels, self.batch_norm, device);
         let conv = conv1d(rng, [1, self.channels], FIRST_KERNEL, self.stride, 0, device);
         let mut c_in = self.channels;

@@ -9,14 +9,13 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use rand_chacha::ChaCha8Rng;
 
 use super::Model;
 use super::architecture::{Architecture, Options, Stage};
 use super::backbone::BackboneConfig;
 use super::blocks::inverted_residual::{Activation, InvertedResidual, InvertedResidualConfig, timm_tensor};
 use super::blocks::vision::{Builder, ConvNorm, Convolution, Initial, Output, Padding, Variant, scaled};
-use super::blocks::{Count, Picture, PixelRange, global_mean};
+use super::blocks::{Count, InitRng, Picture, PixelRange, global_mean};
 use super::head::Head;
 use super::published::{Layout, Published};
 use crate::config::ConfigError;
@@ -175,7 +174,7 @@ impl Architecture for Design<'_> {
         self.0.head.count(ConvNorm::count(map, &self.last()), num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let variant = self.0.variant;
         let (initial, output, epsilon) = match variant {
             Variant::Torch => (Initial::KaimingFanOut, Output::Normal(0.01), 1e-5),

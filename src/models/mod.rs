@@ -39,8 +39,8 @@ use serde::{Deserialize, Serialize};
 pub use architecture::{Architecture, Options, Stage};
 pub use ast::{Ast, AstConfig};
 pub use backbone::BackboneConfig;
-pub use blocks::Count;
 pub use blocks::vision::Variant;
+pub use blocks::{Count, InitRng};
 pub use cnn::{Cnn, CnnConfig};
 pub use conformer::{Conformer, ConformerConfig};
 pub use crnn::{Crnn, CrnnConfig};
@@ -360,9 +360,29 @@ impl ModelConfig {
         seed: Seed,
         device: &Device,
     ) -> Result<Model, ConfigError> {
+        self.build(InitRng::new(seed.rng(Purpose::Init, 0, 0)), input, num_classes, device)
+    }
+
+    /// As [`ModelConfig::init`] without the time that drawing takes: the network for weights that are loaded at once, or for
+    /// a look at its shapes. What would be drawn is zero.
+    pub fn blank(
+        &self,
+        input: FeatureShape,
+        num_classes: usize,
+        device: &Device,
+    ) -> Result<Model, ConfigError> {
+        self.build(InitRng::none(), input, num_classes, device)
+    }
+
+    fn build(
+        &self,
+        mut rng: InitRng,
+        input: FeatureShape,
+        num_classes: usize,
+        device: &Device,
+    ) -> Result<Model, ConfigError> {
         self.validate(input, num_classes)?;
-        let rng = &mut seed.rng(Purpose::Init, 0, 0);
-        Ok(self.architecture().init(rng, input, num_classes, device))
+        Ok(self.architecture().init(&mut rng, input, num_classes, device))
     }
 }
 

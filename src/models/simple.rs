@@ -7,12 +7,11 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
-use super::blocks::{BatchNormOptions, Count, batch_norm, conv2d, linear, max_2x2, max_2x2_padded};
+use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm, conv2d, linear, max_2x2, max_2x2_padded};
 use crate::features::FeatureShape;
 
 /// Largest value of features that are scaled like an image.
@@ -70,7 +69,7 @@ impl Architecture for SimpleConfig {
         self.count_with(Count::new([1, input.bins, input.frames]), num_classes, |count| count.pool([2, 2]))
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
         Model::Simple(self.build(rng, 1, num_classes, device))
     }
 }
@@ -79,7 +78,7 @@ impl SimpleConfig {
     /// The network for an image or map of `channels`.
     pub(super) fn build(
         &self,
-        rng: &mut ChaCha8Rng,
+        rng: &mut InitRng,
         channels: usize,
         num_classes: usize,
         device: &Device,

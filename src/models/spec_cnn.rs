@@ -8,12 +8,11 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
-use super::blocks::{BatchNormOptions, Count, batch_norm, max_2x2, torch};
+use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm, max_2x2, torch};
 use crate::config::ConfigError;
 use crate::features::FeatureShape;
 
@@ -109,7 +108,7 @@ impl Architecture for Blocks {
         self.channels.iter().fold(start, block).global_pool().dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let mut c_in = 1;
         let mut blocks = Vec::with_capacity(self.blocks);
         let without = self.blocks - self.dropouts.len();

@@ -5,13 +5,12 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options, Stage};
 use super::blocks::torch::{self, conv3x3, linear};
-use super::blocks::{Count, max_2x2};
+use super::blocks::{Count, InitRng, max_2x2};
 use super::published::{Axes, Layout, Published};
 use crate::features::FeatureShape;
 
@@ -136,7 +135,7 @@ impl Architecture for VggishConfig {
         self.dense.iter().fold(clip, |count, &units| count.dense(units)).dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, input: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let mut c_in = 1;
         let mut features = Vec::new();
         for (convs, factor) in STAGES {

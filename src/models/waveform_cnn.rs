@@ -11,13 +11,12 @@ use burn::nn::conv::Conv1d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
 use super::blocks::torch::{self, conv1d};
-use super::blocks::{BatchNormOptions, Count, batch_norm, max_over_time};
+use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm, max_over_time};
 use super::published::{Layout, Published};
 use crate::features::FeatureShape;
 
@@ -139,7 +138,7 @@ impl Architecture for Deep<'_> {
         count.global_pool().dense(num_classes)
     }
 
-    fn init(&self, rng: &mut ChaCha8Rng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
+    fn init(&self, rng: &mut InitRng, _: FeatureShape, num_classes: usize, device: &Device) -> Model {
         let mut c_in = 1;
         let mut groups = Vec::new();
         for (group, widths) in self.widths().into_iter().enumerate() {

@@ -1,9 +1,10 @@
 //! Weights by name, as safetensors: data only, so opening a file never runs code.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -72,23 +73,29 @@ impl Model {
     ///
     /// [`Error::Weights`] naming every tensor that is unknown or of another shape.
     pub fn load_tensors(self, tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Result<Self, Error> {
-        self.load(Load { tensors, ..Load::default() })
+        let tensors =
+            tensors.into_iter().map(|(name, (shape, values))| (name, TensorData::new(values, shape)));
+        self.load(Load { tensors: tensors.collect(), ..Load::default() })
     }
 
-    /// The same network with the weights of a safetensors file.
+    /// The same network with the weights of a safetensors file. On the CPU they stay where they are in `bytes`.
     ///
     /// # Errors
     ///
     /// [`Error::Safetensors`] when the bytes are damaged; [`Error::Weights`] naming every tensor that is missing,
     /// unknown, of another shape or not f32.
-    pub fn load_safetensors(self, bytes: &[u8]) -> Result<Self, Error> {
-        let file = SafeTensors::deserialize(bytes)?;
+    pub fn load_safetensors(self, bytes: Vec<u8>) -> Result<Self, Error> {
+        let (header, metadata) = SafeTensors::read_metadata(&bytes)?;
+        let bytes = Bytes::from_elems(bytes).shared();
         let mut load = Load { all: true, ..Load::default() };
-        for (name, view) in file.tensors() {
-            if view.dtype() == Dtype::F32 {
-                load.tensors.insert(name, (view.shape().to_vec(), floats(view.data())));
+        for (name, info) in metadata.tensors() {
+            if info.dtype == Dtype::F32 {
+                let (start, end) = info.data_offsets;
+                let begin = LENGTH + header;
+                let values = floats(&bytes, begin + start..begin + end);
+                load.tensors.insert(name, TensorData::from_bytes(values, info.shape.clone(), DType::F32));
             } else {
-                load.problems.push(format!("{name} is {:?}, not F32", view.dtype()));
+                load.problems.push(format!("{name} is {:?}, not F32", info.dtype));
             }
         }
         self.load(load)
@@ -106,8 +113,20 @@ pub(super) fn is_measured(name: &str) -> bool {
     name.contains(".running_") || name.contains(".pca_")
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+/// Bytes of the number with which a safetensors file begins, the length of its header.
+const LENGTH: usize = 8;
+
+/// Numbers of a file as this processor reads them: where they are, if it can read them there.
+fn floats(bytes: &Bytes, range: Range<usize>) -> Bytes {
+    let there = &bytes[range.clone()];
+    if cfg!(target_endian = "little")
+        && there.as_ptr().cast::<f32>().is_aligned()
+        && let Ok(view) = bytes.view(range.start, range.end)
+    {
+        return view;
+    }
+    let (numbers, _) = there.as_chunks::<4>();
+    Bytes::from_elems(numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
 }
 
 /// Where in the network a traversal is. Levels that only choose between modules (enums) are left out, so names start at
@@ -192,7 +211,7 @@ struct Load {
     path: Path,
     /// Whether every tensor of the network must be there.
     all: bool,
-    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    tensors: BTreeMap<String, TensorData>,
     problems: Vec<String>,
 }
 
@@ -211,13 +230,14 @@ impl ModuleMapper for Load {
         match self.tensors.remove(&name) {
             None if !self.all => {}
             None => self.problems.push(format!("{name} is missing")),
-            Some((shape, _)) if shape != expected => {
+            Some(data) if data.shape()[..] != expected => {
+                let shape = data.shape().to_vec();
                 self.problems.push(format!("{name} has shape {shape:?}, the model wants {expected:?}"));
             }
-            Some((shape, values)) => {
+            Some(data) => {
                 let device = param.lazy_device();
                 let id = param.id;
-                let tensor = Tensor::from_data(TensorData::new(values, shape), &device);
+                let tensor = Tensor::from_data(data, &device);
                 return param.transform_for_load(tensor, id);
             }
         }

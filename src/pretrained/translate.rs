@@ -6,7 +6,6 @@ use super::Error;
 use super::tensors::{Tensor, Tensors};
 use crate::features::FeatureShape;
 use crate::models::{self, Layout, ModelConfig, Stage, Variant};
-use crate::seed::Seed;
 use crate::text::printable;
 
 /// Names of one kind that an error tells.
@@ -31,7 +30,7 @@ impl Outline {
     /// Builds the network twice to see which tensors depend on the number of classes.
     pub fn new(model: &ModelConfig, input: FeatureShape) -> Result<Self, Error> {
         let device = models::device("cpu")?;
-        let shapes = |classes| Ok::<_, Error>(model.init(input, classes, Seed(0), &device)?.shapes());
+        let shapes = |classes| Ok::<_, Error>(model.blank(input, classes, &device)?.shapes());
         let (two, three) = (shapes(2)?, shapes(3)?);
         let differs =
             |name: &String, shape: &[usize]| shape.iter().zip(three.get(name)?).position(|(a, b)| a != b);

@@ -383,7 +383,8 @@ fn import_keeps_weights_and_lists_them() {
     assert!(text.contains("tiny-m5: m5, 26 tensors") && text.contains("head of 3 classes"), "{text}");
     let (meta, bytes) = store.get("tiny-m5").unwrap();
     assert_eq!((meta.model, meta.source.licence.as_deref()), (m5(), Some("CC0")));
-    let network = m5().init(WAVE, 3, Seed(1), &Device::flex()).unwrap().load_safetensors(&bytes).unwrap();
+    let network =
+        m5().init(WAVE, 3, Seed(1), &Device::flex()).unwrap().load_safetensors(bytes.clone()).unwrap();
     let input = FeatureShape { bins: 1, frames: 4200 };
     let logits = network.infer(&inputs(2 * 4200), input, &Device::flex());
     assert!(difference(&logits, &expected()["m5"]["4200"]) < 1e-4);
@@ -736,7 +737,7 @@ fn a_folder_of_ast_knows_its_network_and_its_front_end() {
         let [bins, frames] = case.shape;
         let input = FeatureShape { bins, frames };
         let network = meta.model.init(input, 10, Seed(1), &Device::flex()).unwrap();
-        let network = network.load_safetensors(&bytes).unwrap();
+        let network = network.load_safetensors(bytes.clone()).unwrap();
         logits.extend(network.infer(&clip(index, bins * frames), input, &Device::flex()));
     }
     assert_close(&logits, &expected, 1e-4, "ast");

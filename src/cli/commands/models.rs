@@ -7,7 +7,6 @@ use serde_json::json;
 use crate::cli::{Exit, Output};
 use crate::models;
 use crate::models::zoo::{ZooRow, zoo};
-use crate::seed::Seed;
 use crate::text;
 
 /// Arguments of `oido models`.
@@ -72,7 +71,7 @@ fn stages(row: &ZooRow, output: &Output) -> anyhow::Result<()> {
         return Ok(());
     }
     let device = models::device("cpu")?;
-    let model = row.config.init(row.input, row.num_classes, Seed(0), &device).context("the zoo's own row")?;
+    let model = row.config.blank(row.input, row.num_classes, &device).context("the zoo's own row")?;
     let mut rows = vec![vec!["stage".to_owned(), "parameters".to_owned()]];
     rows.extend(stages.iter().map(|stage| vec![stage.name.clone(), model.parameters_of(stage).to_string()]));
     output.data(&format!("\n{}", text::table(&rows, 1).join("\n")));

@@ -5,9 +5,8 @@ use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 
-use super::{BatchNormOptions, Count, batch_norm, conv2d, keras, max_2x2};
+use super::{BatchNormOptions, Count, InitRng, batch_norm, conv2d, keras, max_2x2};
 use crate::models::published::Published;
 
 /// Convolution 3 x 3 "same", ReLU, optional batch normalisation, maximum over 2 x 2 windows.
@@ -21,7 +20,7 @@ impl ConvBlock {
     /// A stack of blocks on `c_in` input channels; `table` gives each block's channels, and whether batch
     /// normalisation follows its ReLU.
     pub fn stack(
-        rng: &mut ChaCha8Rng,
+        rng: &mut InitRng,
         mut c_in: usize,
         table: &[(usize, bool)],
         norm: BatchNormOptions,

@@ -4,20 +4,45 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+/// Where the initial weights of a network come from.
+#[derive(Debug)]
+pub struct InitRng(Option<ChaCha8Rng>);
+
+impl InitRng {
+    /// Weights are drawn from `rng`.
+    pub fn new(rng: ChaCha8Rng) -> Self {
+        Self(Some(rng))
+    }
+
+    /// Nothing is drawn, and what would be is zero: for a network whose weights are loaded at once. Zeros cost no time and
+    /// no memory until somebody reads them.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    fn values(&mut self, len: usize, draw: impl Fn(&mut ChaCha8Rng) -> f32) -> Vec<f32> {
+        match &mut self.0 {
+            Some(rng) => (0..len).map(|_| draw(rng)).collect(),
+            None => vec![0.0; len],
+        }
+    }
+}
+
 /// Glorot (Xavier) uniform: `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))` (Glorot & Bengio 2010).
-pub(super) fn glorot_uniform(rng: &mut ChaCha8Rng, len: usize, fan_in: usize, fan_out: usize) -> Vec<f32> {
+pub(super) fn glorot_uniform(rng: &mut InitRng, len: usize, fan_in: usize, fan_out: usize) -> Vec<f32> {
     uniform(rng, len, (6.0 / (fan_in + fan_out) as f64).sqrt())
 }
 
 /// Uniform in `[-limit, limit)`.
-pub(super) fn uniform(rng: &mut ChaCha8Rng, len: usize, limit: f64) -> Vec<f32> {
+pub(super) fn uniform(rng: &mut InitRng, len: usize, limit: f64) -> Vec<f32> {
     let limit = limit as f32;
-    (0..len).map(|_| rng.random_range(-limit..limit)).collect()
+    rng.values(len, |rng| rng.random_range(-limit..limit))
 }
 
 /// A `[rows, cols]` matrix, `rows <= cols`, whose rows are orthonormal (Saxe et al. 2013): Gaussian rows made
 /// orthogonal one after the other (modified Gram-Schmidt, in f64).
-pub(super) fn orthogonal(rng: &mut ChaCha8Rng, rows: usize, cols: usize) -> Vec<f32> {
+pub(super) fn orthogonal(rng: &mut InitRng, rows: usize, cols: usize) -> Vec<f32> {
+    let Some(rng) = &mut rng.0 else { return vec![0.0; rows * cols] };
     let mut basis: Vec<Vec<f64>> = Vec::with_capacity(rows);
     while basis.len() < rows {
         let mut row: Vec<f64> = (0..cols).map(|_| gaussian(rng)).collect();
@@ -36,23 +61,23 @@ pub(super) fn orthogonal(rng: &mut ChaCha8Rng, rows: usize, cols: usize) -> Vec<
 }
 
 /// Normal with mean 0.
-pub(in crate::models) fn normal(rng: &mut ChaCha8Rng, len: usize, deviation: f64) -> Vec<f32> {
-    (0..len).map(|_| (deviation * gaussian(rng)) as f32).collect()
+pub(in crate::models) fn normal(rng: &mut InitRng, len: usize, deviation: f64) -> Vec<f32> {
+    rng.values(len, |rng| (deviation * gaussian(rng)) as f32)
 }
 
 /// Normal with mean 0, drawn again beyond two deviations, and then as wide as `deviation` says (Keras' truncated
 /// normal).
-pub(super) fn truncated_normal(rng: &mut ChaCha8Rng, len: usize, deviation: f64) -> Vec<f32> {
+pub(super) fn truncated_normal(rng: &mut InitRng, len: usize, deviation: f64) -> Vec<f32> {
     /// Deviation of a standard normal variable between -2 and 2.
     const TRUNCATED: f64 = 0.879_625_661_034_239_8;
-    let mut values = Vec::with_capacity(len);
-    while values.len() < len {
-        let draw = gaussian(rng);
-        if draw.abs() <= 2.0 {
-            values.push((deviation / TRUNCATED * draw) as f32);
+    rng.values(len, |rng| {
+        loop {
+            let draw = gaussian(rng);
+            if draw.abs() <= 2.0 {
+                return (deviation / TRUNCATED * draw) as f32;
+            }
         }
-    }
-    values
+    })
 }
 
 /// A standard normal draw (Box-Muller).
@@ -67,9 +92,26 @@ mod tests {
     use super::*;
     use crate::seed::{Purpose, Seed};
 
+    fn rng() -> InitRng {
+        InitRng::new(Seed(1).rng(Purpose::Init, 0, 0))
+    }
+
+    #[test]
+    fn without_a_stream_everything_is_zero() {
+        let none = &mut InitRng::none();
+        let drawn = [
+            glorot_uniform(none, 24, 4, 6),
+            uniform(none, 24, 1.0),
+            orthogonal(none, 4, 6),
+            normal(none, 24, 1.0),
+            truncated_normal(none, 24, 1.0),
+        ];
+        assert_eq!(drawn, std::array::from_fn(|_| vec![0.0; 24]));
+    }
+
     #[test]
     fn glorot_stays_within_its_limit_and_fills_it() {
-        let mut rng = Seed(1).rng(Purpose::Init, 0, 0);
+        let mut rng = rng();
         let values = glorot_uniform(&mut rng, 10_000, 100, 50);
         let limit = 0.2_f32;
         assert!(values.iter().all(|v| v.abs() <= limit));
@@ -78,7 +120,7 @@ mod tests {
 
     #[test]
     fn orthogonal_rows_are_orthonormal() {
-        let mut rng = Seed(1).rng(Purpose::Init, 0, 0);
+        let mut rng = rng();
         let (rows, cols) = (16, 64);
         let m = orthogonal(&mut rng, rows, cols);
         for i in 0..rows {

@@ -4,13 +4,12 @@ use burn::module::Param;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, TensorData};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::init::glorot_uniform;
+use super::init::{InitRng, glorot_uniform};
 
 /// A dense layer `[.., d_input]` → `[.., d_output]`; Glorot uniform weights, zero bias.
-pub fn linear(rng: &mut ChaCha8Rng, d_input: usize, d_output: usize, device: &Device) -> Linear {
+pub fn linear(rng: &mut InitRng, d_input: usize, d_output: usize, device: &Device) -> Linear {
     let mut layer = LinearConfig::new(d_input, d_output).with_initializer(Initializer::Zeros).init(device);
     let weights = glorot_uniform(rng, d_input * d_output, d_input, d_output);
     layer.weight = Param::from_data(TensorData::new(weights, [d_input, d_output]), device);
@@ -18,7 +17,7 @@ pub fn linear(rng: &mut ChaCha8Rng, d_input: usize, d_output: usize, device: &De
 }
 
 /// A square 2-D convolution with stride 1 and "same" padding; Glorot uniform weights, zero bias.
-pub fn conv2d(rng: &mut ChaCha8Rng, channels: [usize; 2], kernel: usize, device: &Device) -> Conv2d {
+pub fn conv2d(rng: &mut InitRng, channels: [usize; 2], kernel: usize, device: &Device) -> Conv2d {
     let [c_in, c_out] = channels;
     let mut layer = Conv2dConfig::new(channels, [kernel, kernel])
         .with_padding(PaddingConfig2d::Same)

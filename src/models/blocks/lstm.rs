@@ -3,9 +3,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 
-use super::init::{glorot_uniform, orthogonal};
+use super::init::{InitRng, glorot_uniform, orthogonal};
 
 /// LSTM (Hochreiter & Schmidhuber 1997, with forget gate). Gates stand in Keras' order: input, forget, cell, output.
 #[derive(Module, Debug)]
@@ -20,7 +19,7 @@ pub struct Lstm {
 
 impl Lstm {
     /// Fresh weights.
-    pub fn new(rng: &mut ChaCha8Rng, d_input: usize, d_hidden: usize, device: &Device) -> Self {
+    pub fn new(rng: &mut InitRng, d_input: usize, d_hidden: usize, device: &Device) -> Self {
         let gates = 4 * d_hidden;
         let kernel = glorot_uniform(rng, d_input * gates, d_input, gates);
         let recurrent = orthogonal(rng, d_hidden, gates);

@@ -18,6 +18,7 @@ pub use attention::{attend, check_heads, check_layers, check_steps};
 pub use conv_block::ConvBlock;
 pub use count::Count;
 pub use image::{Picture, PixelRange, check_input_channels, image};
+pub use init::InitRng;
 pub(super) use init::normal;
 pub use layers::{BatchNormOptions, batch_norm, conv2d, linear};
 pub use lstm::Lstm;

@@ -5,13 +5,12 @@ use burn::module::Param;
 use burn::nn::conv::{Conv1d, Conv1dConfig, Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, Linear, LinearConfig, PaddingConfig1d, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, TensorData};
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
+use super::init::{self, InitRng};
 use crate::models::published::{Axes, Published};
 
 /// A dense layer `[.., d_input]` → `[.., d_output]`.
-pub fn linear(rng: &mut ChaCha8Rng, d_input: usize, d_output: usize, device: &Device) -> Linear {
+pub fn linear(rng: &mut InitRng, d_input: usize, d_output: usize, device: &Device) -> Linear {
     let mut layer = LinearConfig::new(d_input, d_output).with_initializer(Initializer::Zeros).init(device);
     layer.weight = uniform(rng, [d_input, d_output], d_input, device);
     layer.bias = Some(uniform(rng, [d_output], d_input, device));
@@ -20,7 +19,7 @@ pub fn linear(rng: &mut ChaCha8Rng, d_input: usize, d_output: usize, device: &De
 
 /// A 1-D convolution of `channels` (in, out) with zero padding of `padding` steps on both sides.
 pub fn conv1d(
-    rng: &mut ChaCha8Rng,
+    rng: &mut InitRng,
     channels: [usize; 2],
     kernel: usize,
     stride: usize,
@@ -39,7 +38,7 @@ pub fn conv1d(
 }
 
 /// A 1-D convolution with stride 1 and "same" padding that keeps the channels apart; `kernel` is odd.
-pub fn depthwise_conv1d(rng: &mut ChaCha8Rng, channels: usize, kernel: usize, device: &Device) -> Conv1d {
+pub fn depthwise_conv1d(rng: &mut InitRng, channels: usize, kernel: usize, device: &Device) -> Conv1d {
     let mut layer = Conv1dConfig::new(channels, channels, kernel)
         .with_groups(channels)
         .with_padding(PaddingConfig1d::Explicit(kernel / 2, kernel / 2))
@@ -51,7 +50,7 @@ pub fn depthwise_conv1d(rng: &mut ChaCha8Rng, channels: usize, kernel: usize, de
 }
 
 /// A 2-D convolution of `channels` (in, out), 3 x 3, stride 1, "same" padding.
-pub fn conv3x3(rng: &mut ChaCha8Rng, channels: [usize; 2], device: &Device) -> Conv2d {
+pub fn conv3x3(rng: &mut InitRng, channels: [usize; 2], device: &Device) -> Conv2d {
     let [c_in, c_out] = channels;
     let mut layer = Conv2dConfig::new(channels, [3, 3])
         .with_padding(PaddingConfig2d::Same)
@@ -105,12 +104,11 @@ pub fn batch_norm_tensor(layer: &str, tensor: &str) -> Option<Published> {
 }
 
 fn uniform<const D: usize>(
-    rng: &mut ChaCha8Rng,
+    rng: &mut InitRng,
     shape: [usize; D],
     fan_in: usize,
     device: &Device,
 ) -> Param<Tensor<D>> {
-    let limit = (1.0 / (fan_in as f64).sqrt()) as f32;
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-limit..limit)).collect();
+    let values = init::uniform(rng, shape.iter().product(), 1.0 / (fan_in as f64).sqrt());
     Param::from_data(TensorData::new(values, shape), device)
 }

@@ -5,10 +5,9 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, TensorData};
 use oido_kernels as kernels;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::init::{glorot_uniform, normal, truncated_normal, uniform};
+use super::init::{InitRng, glorot_uniform, normal, truncated_normal, uniform};
 use super::shift_norm::ShiftNorm;
 use super::{BatchNormOptions, Count, batch_norm, keras, linear, torch};
 use crate::config::ConfigError;
@@ -155,7 +154,7 @@ pub enum Initial {
 }
 
 impl Initial {
-    fn values(self, rng: &mut ChaCha8Rng, c_in: usize, conv: &Convolution) -> Vec<f32> {
+    fn values(self, rng: &mut InitRng, c_in: usize, conv: &Convolution) -> Vec<f32> {
         let area = conv.kernel[0] * conv.kernel[1];
         let len = conv.c_out * conv.depth(c_in) * area;
         let (keras_out, torch_out) =
@@ -183,7 +182,7 @@ pub enum Output {
 /// Builds layers of one network.
 pub struct Builder<'a> {
     /// The stream of its initial weights.
-    pub rng: &'a mut ChaCha8Rng,
+    pub rng: &'a mut InitRng,
     /// Where its tensors live.
     pub device: &'a Device,
     /// Whose network.
@@ -333,7 +332,7 @@ mod tests {
     use super::*;
     use crate::seed::{Purpose, Seed};
 
-    fn builder<'a>(rng: &'a mut ChaCha8Rng, device: &'a Device) -> Builder<'a> {
+    fn builder<'a>(rng: &'a mut InitRng, device: &'a Device) -> Builder<'a> {
         let (variant, initial, output) = (Variant::Torch, Initial::Glorot, Output::Dense);
         Builder { rng, device, variant, initial, output, epsilon: 1e-5 }
     }
@@ -341,7 +340,7 @@ mod tests {
     #[test]
     fn a_convolution_has_as_many_places_as_its_padding_says() {
         let device = Device::flex();
-        let mut rng = Seed(1).rng(Purpose::Init, 0, 0);
+        let mut rng = InitRng::new(Seed(1).rng(Purpose::Init, 0, 0));
         let mut builder = builder(&mut rng, &device);
         for padding in [Padding::Valid, Padding::Half, Padding::Same] {
             for (kernel, stride) in
@@ -372,7 +371,7 @@ mod tests {
 
     #[test]
     fn initial_weights_have_the_spread_of_their_source() {
-        let mut rng = Seed(1).rng(Purpose::Init, 0, 0);
+        let mut rng = InitRng::new(Seed(1).rng(Purpose::Init, 0, 0));
         let conv = Convolution::new(64, [3, 3], Padding::Half);
         let depthwise = Convolution::depthwise(4096, 3, Padding::Half);
         for (initial, conv, c_in, variance) in [
@@ -395,7 +394,7 @@ mod tests {
     #[test]
     fn the_output_layer_begins_as_its_source() {
         let device = Device::flex();
-        let mut rng = Seed(1).rng(Purpose::Init, 0, 0);
+        let mut rng = InitRng::new(Seed(1).rng(Purpose::Init, 0, 0));
         let mut builder = builder(&mut rng, &device);
         for (output, variance, biased) in [
             (Output::Dense, 1.0 / (3.0 * 500.0), true),
