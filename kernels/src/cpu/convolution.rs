@@ -157,24 +157,24 @@ impl Shape {
 
 /// A part of one map of results.
 #[derive(Clone, Copy)]
-struct Block {
-    map: usize,
-    top: usize,
-    left: usize,
-    rows: usize,
-    columns: usize,
+pub struct Block {
+    pub map: usize,
+    pub top: usize,
+    pub left: usize,
+    pub rows: usize,
+    pub columns: usize,
 }
 
 /// The patches of a block: where they stand.
-struct Patches {
-    data: *const f32,
+pub struct Patches {
+    pub data: *const f32,
     /// Columns of the map that they stand in.
-    width: usize,
+    pub width: usize,
 }
 
 impl Patches {
     /// Finds the patches of `block` in the input, or copies them into `scratch` with their border of zeros.
-    fn of(shape: &Shape, inside: bool, input: &[f32], block: &Block, scratch: &mut Buffer) -> Self {
+    pub fn of(shape: &Shape, inside: bool, input: &[f32], block: &Block, scratch: &mut Buffer) -> Self {
         let [height, width] = shape.input;
         let c = shape.c_in;
         let top = (block.top * shape.stride[0]) as isize - shape.padding[0];
@@ -296,14 +296,14 @@ impl Target {
 
 /// A pointer that tasks share; each writes its own part.
 #[derive(Clone, Copy)]
-struct Shared<T>(T);
+pub struct Shared<T>(pub T);
 // SAFETY: see where it is used: the tasks write places that do not overlap.
 unsafe impl<T> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Shared<T> {}
 
 impl<T: Copy> Shared<T> {
-    fn get(self) -> T {
+    pub fn get(self) -> T {
         self.0
     }
 }

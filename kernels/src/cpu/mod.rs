@@ -17,3 +17,4 @@ mod simd;
 #[cfg(test)]
 mod testing;
 mod tile;
+mod winograd;

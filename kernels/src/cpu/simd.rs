@@ -88,35 +88,43 @@ pub(crate) use vectorised;
 /// As [`vectorised!`] for functions that name the vector: `T` becomes the [`Vector`] of the level. Within, the instructions of
 /// `T` are there.
 macro_rules! by_vector {
-    ($(#[$about:meta])* $vis:vis fn $name:ident<$vector:ident>(
+    ($(#[$about:meta])* $vis:vis fn $($rest:tt)*) => { $crate::cpu::simd::by_vector!(@ [] $(#[$about])* $vis $($rest)*); };
+    ($(#[$about:meta])* $vis:vis unsafe fn $($rest:tt)*) => {
+        $crate::cpu::simd::by_vector!(@ [unsafe] $(#[$about])* $vis $($rest)*);
+    };
+    (@ [$($unsafe:tt)?] $(#[$about:meta])* $vis:vis $name:ident<$vector:ident>(
         $($argument:ident: $type:ty),* $(,)?
     ) $body:block) => {
         $(#[$about])*
         #[allow(clippy::too_many_arguments, reason = "slices of one loop")]
-        $vis fn $name($($argument: $type),*) {
+        #[allow(unused_unsafe, reason = "needed by unsafe functions only")]
+        $vis $($unsafe)? fn $name($($argument: $type),*) {
             #[inline(always)]
-            fn plain<$vector: $crate::cpu::simd::Vector>($($argument: $type),*) $body
+            $($unsafe)? fn plain<$vector: $crate::cpu::simd::Vector>($($argument: $type),*) $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            fn avx512($($argument: $type),*) {
-                plain::<std::arch::x86_64::__m512>($($argument),*)
+            $($unsafe)? fn avx512($($argument: $type),*) {
+                // SAFETY: the caller's.
+                unsafe { plain::<std::arch::x86_64::__m512>($($argument),*) }
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2($($argument: $type),*) {
-                plain::<std::arch::x86_64::__m256>($($argument),*)
+            $($unsafe)? fn avx2($($argument: $type),*) {
+                // SAFETY: the caller's.
+                unsafe { plain::<std::arch::x86_64::__m256>($($argument),*) }
             }
 
             match $crate::cpu::simd::level() {
-                // SAFETY: the level tells that this processor has these instructions.
+                // SAFETY: the level tells that this processor has these instructions; the rest is the caller's.
                 #[cfg(target_arch = "x86_64")]
                 $crate::cpu::simd::Level::Avx512 => unsafe { avx512($($argument),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::cpu::simd::Level::Avx2 => unsafe { avx2($($argument),*) },
-                _ => plain::<$crate::cpu::simd::Array>($($argument),*),
+                // SAFETY: the caller's.
+                _ => unsafe { plain::<$crate::cpu::simd::Array>($($argument),*) },
             }
         }
     };
@@ -163,21 +171,36 @@ pub trait Vector: Copy {
     /// `self + a * b`
     unsafe fn fma(self, a: Self, b: Self) -> Self;
     unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
+
+    /// The first `count` lanes only.
+    #[inline(always)]
+    unsafe fn store_some(self, to: *mut f32, count: usize) {
+        // SAFETY: the caller's pointer is good for `count` numbers.
+        unsafe {
+            if count == Self::LANES {
+                return self.store(to);
+            }
+            let mut lanes = [0.0; 16];
+            self.store(lanes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
         __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_set1_ps,
-        _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_set1_ps,
-        _mm512_storeu_ps,
+        _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps,
+        _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     use super::Vector;
 
     macro_rules! vector {
-        ($type:ty, $lanes:expr, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $max:ident) => {
+        ($type:ty, $lanes:expr, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $sub:ident, $max:ident) => {
             // SAFETY: each function passes its own conditions on to one instruction.
             impl Vector for $type {
                 const LANES: usize = $lanes;
@@ -207,6 +230,11 @@ mod x86 {
                     unsafe { $add(self, other) }
                 }
                 #[inline(always)]
+                unsafe fn sub(self, other: Self) -> Self {
+                    // SAFETY: the caller's.
+                    unsafe { $sub(self, other) }
+                }
+                #[inline(always)]
                 unsafe fn max(self, other: Self) -> Self {
                     // SAFETY: the caller's.
                     unsafe { $max(self, other) }
@@ -223,6 +251,7 @@ mod x86 {
         _mm512_storeu_ps,
         _mm512_fmadd_ps,
         _mm512_add_ps,
+        _mm512_sub_ps,
         _mm512_max_ps
     );
     vector!(
@@ -233,6 +262,7 @@ mod x86 {
         _mm256_storeu_ps,
         _mm256_fmadd_ps,
         _mm256_add_ps,
+        _mm256_sub_ps,
         _mm256_max_ps
     );
 }
@@ -278,6 +308,11 @@ impl Vector for Array {
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
     }
 
     #[inline(always)]

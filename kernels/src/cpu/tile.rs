@@ -13,7 +13,7 @@ use crate::cpu::simd::{Level, Vector, level};
 /// Rows of a tile.
 pub const ROWS: usize = 6;
 /// Columns of the widest tile.
-const WIDEST: usize = 64;
+pub const WIDEST: usize = 64;
 
 /// What a tile reads and writes. All distances are in numbers.
 #[derive(Clone, Copy)]
@@ -75,6 +75,28 @@ impl Finish {
     pub fn from(self, start: usize) -> Self {
         let at = |p: *const f32| if p.is_null() { p } else { p.wrapping_add(start) };
         Self { bias: at(self.bias), scale: at(self.scale), shift: at(self.shift), ..self }
+    }
+
+    /// All but the addition, of sums of columns from `column` on.
+    ///
+    /// # Safety
+    /// The instructions of `T` are there, and whole vectors can be read at `column`.
+    #[inline(always)]
+    pub unsafe fn apply<T: Vector>(&self, mut sum: T, column: usize) -> T {
+        // SAFETY: the caller's.
+        unsafe {
+            if !self.bias.is_null() {
+                sum = sum.add(T::load(self.bias.add(column)));
+            }
+            if self.relu {
+                // In this order: the second operand wins when one is not a number.
+                sum = T::splat(0.0).max(sum);
+            }
+            if !self.scale.is_null() {
+                sum = T::load(self.shift.add(column)).fma(sum, T::load(self.scale.add(column)));
+            }
+            sum
+        }
     }
 }
 
@@ -213,16 +235,7 @@ unsafe fn finish<T: Vector, const V: usize>(finish: &Finish, sums: *const f32, c
             if finish.add {
                 sum = T::load(c.add(lane)).add(sum);
             }
-            if !finish.bias.is_null() {
-                sum = sum.add(T::load(finish.bias.add(lane)));
-            }
-            if finish.relu {
-                // In this order: the second operand wins when one is not a number.
-                sum = T::splat(0.0).max(sum);
-            }
-            if !finish.scale.is_null() {
-                sum = T::load(finish.shift.add(lane)).fma(sum, T::load(finish.scale.add(lane)));
-            }
+            sum = finish.apply(sum, lane);
             sum.store(c.add(lane));
         }
     }
