@@ -1,6 +1,7 @@
 //! Convolution of channels-last maps and its two gradients, on slices.
 //!
-//! Maps are `[batch, height, width, channels]`, kernels `[height, width, c_in, c_out]`. No matrix of patches is made: where the
+//! Maps are `[batch, height, width, channels]`, kernels `[height, width, c_in, c_out]`. Where [`winograd`] suits, it does the work; the
+//! rest of this header is about all other sizes. No matrix of patches is made: where the
 //! map has a border of zeros, a few padded rows are copied into a scratch buffer that stays in the cache, and the tiles read
 //! their patches from there.
 
@@ -8,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::cpu::memory::Buffer;
 use crate::cpu::tile::{self, Finish, ROWS, Tile};
+use crate::cpu::winograd::{self, Filters};
 
 /// Results (pixels) of a block of work: small enough that its patches stay in the second-level cache.
 const BLOCK: usize = 512;
@@ -273,6 +275,33 @@ impl<'a> Panels<'a> {
     }
 }
 
+/// The weights of a convolution, for the loops that suit its sizes.
+pub enum Packed {
+    /// For sums over every weight.
+    Panels(Panels<'static>),
+    /// For Winograd's way.
+    Filters(Filters),
+}
+
+impl Packed {
+    /// See [`Panels::pack`]: the matrix is `[height * width * c_in, c_out]`.
+    pub fn of(shape: &Shape, source: &[f32], row: impl Fn(usize) -> usize + Sync, step: usize) -> Self {
+        if winograd::suits(shape) {
+            Self::Filters(Filters::pack(source, [shape.c_in, shape.c_out], row, step))
+        } else {
+            Self::Panels(Panels::pack(source, shape.depth(), shape.c_out, row, step))
+        }
+    }
+}
+
+/// `output = finish(input * kernel)`, whole maps.
+pub fn convolve(shape: &Shape, input: &[f32], kernel: &Packed, output: &mut [f32], last: Finish) {
+    match kernel {
+        Packed::Panels(panels) => forward(shape, input, panels, output, Target::whole(shape), last),
+        Packed::Filters(filters) => winograd::forward(shape, input, filters, output, last, false),
+    }
+}
+
 /// Where results go: the distances between rows, columns and maps of results, and where the first one stands.
 #[derive(Clone, Copy)]
 pub struct Target {
@@ -500,8 +529,6 @@ fn phase(shape: &Shape, kernel: &[f32], gradient: &[f32], result: &mut [f32], fi
         let (y, x) = (rows.taps[tap / across], columns.taps[tap % across]);
         channel * c * kh * kw + y * kw + x
     };
-    let depth = rows.taps.len() * across * c_out;
-    let panels = Panels::pack(kernel, depth, c, row, kh * kw);
     let turned = Shape {
         batch: shape.batch,
         input: shape.output,
@@ -513,6 +540,11 @@ fn phase(shape: &Shape, kernel: &[f32], gradient: &[f32], result: &mut [f32], fi
         output,
         c_out: c,
     };
+    if shape.stride == [1, 1] {
+        let packed = Packed::of(&turned, kernel, row, kh * kw);
+        return convolve(&turned, gradient, &packed, result, Finish::STORE);
+    }
+    let panels = Panels::pack(kernel, turned.depth(), c, row, kh * kw);
     forward(&turned, gradient, &panels, result, target, Finish::STORE);
 }
 

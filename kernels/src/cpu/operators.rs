@@ -3,7 +3,7 @@
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use crate::cpu::convolution::{self, Panels, Shape, Target};
+use crate::cpu::convolution::{self, Packed, Panels, Shape, Target};
 use crate::cpu::depthwise;
 use crate::cpu::elementwise::{self, Function};
 use crate::cpu::lstm;
@@ -131,9 +131,9 @@ pub fn convolution(
     let (input, kernel, last) = (Map::new(input), kernel.to_contiguous(), Last::of(bias, relu));
     let shape = geometry.convolution(input.shape(), kernel.layout().shape());
     let mut output = Buffer::new(shape.output_len());
-    let (panels, finish) = (panels(&shape, floats(&kernel)), last.finish());
-    convolution::forward(&shape, input.values(), &panels, output.as_mut(), Target::whole(&shape), finish);
-    drop(panels);
+    let packed = packed(&shape, floats(&kernel));
+    convolution::convolve(&shape, input.values(), &packed, output.as_mut(), last.finish());
+    drop(packed);
     let output = map_beside(&input, output, shape.c_out, shape.output);
     let result = relu.then(|| Map::new(output.clone()));
     let back = WayBack::new(move |gradient, [to_input, to_kernel, to_bias]| {
@@ -154,10 +154,10 @@ pub fn convolution(
     (output, back)
 }
 
-/// A kernel `[c_out, c_in, height, width]` as the tiles of the way forward read it.
-fn panels<'a>(shape: &Shape, kernel: &'a [f32]) -> Panels<'a> {
+/// A kernel `[c_out, c_in, height, width]` as the way forward reads it.
+fn packed(shape: &Shape, kernel: &[f32]) -> Packed {
     let (area, c_in) = (shape.kernel[0] * shape.kernel[1], shape.c_in);
-    Panels::pack(kernel, area * c_in, shape.c_out, |k| k % c_in * area + k / c_in, c_in * area)
+    Packed::of(shape, kernel, |k| k % c_in * area + k / c_in, c_in * area)
 }
 
 /// `[height, width, c_in, c_out]` → `[c_out, c_in, height, width]`.
