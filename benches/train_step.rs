@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A training step is what `training::fit` does with a batch: forward, cross-entropy, backward, Adam, and the loss
-//! read back. Inference is [`oido::models::Model::infer`]. Every network runs in a process of its own, so that the peak of
+//! read back. Inference is [`oido::models::Inference::logits`]. Every network runs in a process of its own, so that the peak of
 //! resident memory is its own. `RAYON_NUM_THREADS` sets the threads. `peers/train_step.py` and `peers/inference.py` are the
 //! same in PyTorch and ONNX Runtime; `performance.py` runs them in turn.
 
@@ -25,7 +25,7 @@ use clap::Parser;
 use oido::features::FeatureShape;
 use oido::files::write_file;
 use oido::models::zoo::zoo;
-use oido::models::{self, ModelConfig};
+use oido::models::{self, Inference, ModelConfig};
 use oido::seed::{Purpose, Seed};
 use oido::training::{TrainingConfig, fit};
 use rand::RngExt;
@@ -177,9 +177,9 @@ impl Work {
     /// Seconds of each batch.
     fn infer(&self, seconds: f64) -> anyhow::Result<Vec<f64>> {
         let device = models::device("cpu")?;
-        let model = self.config.init(self.input, self.classes, Seed(42), &device)?;
+        let network = Inference::new(self.config.init(self.input, self.classes, Seed(42), &device)?);
         let inputs = self.clips();
-        Ok(measure(seconds, (), |()| drop(black_box(model.infer(&inputs, self.input, &device)))))
+        Ok(measure(seconds, (), |()| drop(black_box(network.logits(&inputs, self.input, &device)))))
     }
 
     fn save(&self, folder: &std::path::Path) -> anyhow::Result<()> {
@@ -187,7 +187,7 @@ impl Work {
         let model = self.config.init(self.input, self.classes, Seed(42), &device)?;
         write_file(&folder.join(format!("{}.safetensors", self.name)), model.to_safetensors()?)?;
         let input = &self.clips()[..self.input.bins * self.input.frames];
-        let logits = model.infer(input, self.input, &device);
+        let logits = Inference::new(model).logits(input, self.input, &device);
         let clip = json!({ "input": input, "logits": logits, "classes": self.classes });
         write_file(&folder.join(format!("{}.json", self.name)), Value::to_string(&clip))?;
         Ok(())

@@ -2,7 +2,7 @@
 
 use burn::module::RunningState;
 use burn::nn::conv::{Conv1d, Conv2d};
-use burn::nn::pool::{AvgPool2d, MaxPool1d, MaxPool2d};
+use burn::nn::pool::{AvgPool2d, MaxPool1d, MaxPool1dConfig, MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::activation::{self, relu};
 use burn::tensor::{Device, Tensor};
@@ -30,32 +30,120 @@ macro_rules! on_cpu {
 
 /// [`Conv2d`]: `[batch, c_in, height, width]` → `[batch, c_out, height, width]`.
 pub fn conv2d(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    conv2d_then(layer, x, false)
+    conv2d_then(layer, x, &[])
 }
 
 /// [`Conv2d`] and [`relu`]: `[batch, c_in, height, width]` → `[batch, c_out, height, width]`.
 pub fn conv2d_relu(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    conv2d_then(layer, x, true)
+    conv2d_then(layer, x, &[Step::Relu])
 }
 
-fn conv2d_then(layer: &Conv2d, x: Tensor<4>, negative_to_zero: bool) -> Tensor<4> {
+fn conv2d_alone(layer: &Conv2d, x: Tensor<4>, negative_to_zero: bool) -> Tensor<4> {
     on_cpu!(x, if cpu::convolves(layer.groups, layer.weight.dims()) => cpu::conv2d(layer, x, negative_to_zero));
     stock(layer.forward(x), negative_to_zero)
 }
 
 /// [`Conv1d`]: `[batch, c_in, length]` → `[batch, c_out, length]`.
 pub fn conv1d(layer: &Conv1d, x: Tensor<3>) -> Tensor<3> {
-    conv1d_then(layer, x, false)
+    conv1d_then(layer, x, &[])
 }
 
 /// [`Conv1d`] and [`relu`]: `[batch, c_in, length]` → `[batch, c_out, length]`.
 pub fn conv1d_relu(layer: &Conv1d, x: Tensor<3>) -> Tensor<3> {
-    conv1d_then(layer, x, true)
+    conv1d_then(layer, x, &[Step::Relu])
 }
 
-fn conv1d_then(layer: &Conv1d, x: Tensor<3>, negative_to_zero: bool) -> Tensor<3> {
+fn conv1d_alone(layer: &Conv1d, x: Tensor<3>, negative_to_zero: bool) -> Tensor<3> {
     on_cpu!(x, if cpu::convolves(layer.groups, layer.weight.dims()) => cpu::conv1d(layer, x, negative_to_zero));
     stock(layer.forward(x), negative_to_zero)
+}
+
+/// What comes behind a convolution.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    /// [`batch_norm`].
+    Norm(&'a BatchNorm),
+    /// [`relu`].
+    Relu,
+    /// The maximum of each window of so many rows and columns (of a map of one axis: of one row), one beside the other; what
+    /// does not fill a window is left out.
+    Maximum([usize; 2]),
+}
+
+/// [`conv2d`] and the steps, in their order. Where nobody asks for gradients they are done in one go: see [`crate::Prepared`].
+pub fn conv2d_then(layer: &Conv2d, x: Tensor<4>, steps: &[Step]) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if let Some(behind) = fusable(&x.device(), layer.groups, layer.weight.dims(), steps) {
+        return cpu::conv2d_behind(layer, x, behind);
+    }
+    match steps {
+        [Step::Relu, steps @ ..] => each_step(conv2d_alone(layer, x, true), steps, max_2d),
+        steps => each_step(conv2d_alone(layer, x, false), steps, max_2d),
+    }
+}
+
+/// [`conv1d`] and the steps: see [`conv2d_then`].
+pub fn conv1d_then(layer: &Conv1d, x: Tensor<3>, steps: &[Step]) -> Tensor<3> {
+    #[cfg(feature = "flex")]
+    if let Some(behind) = fusable(&x.device(), layer.groups, layer.weight.dims(), steps) {
+        return cpu::conv1d_behind(layer, x, behind);
+    }
+    match steps {
+        [Step::Relu, steps @ ..] => each_step(conv1d_alone(layer, x, true), steps, max_1d),
+        steps => each_step(conv1d_alone(layer, x, false), steps, max_1d),
+    }
+}
+
+fn max_2d(x: Tensor<4>, window: [usize; 2]) -> Tensor<4> {
+    max_pool2d(&MaxPool2dConfig::new(window).with_strides(window).init(), x)
+}
+
+fn max_1d(x: Tensor<3>, [_, window]: [usize; 2]) -> Tensor<3> {
+    max_pool1d(&MaxPool1dConfig::new(window).with_stride(window).init(), x)
+}
+
+/// One after the other.
+fn each_step<const D: usize>(
+    x: Tensor<D>,
+    steps: &[Step],
+    maximum: fn(Tensor<D>, [usize; 2]) -> Tensor<D>,
+) -> Tensor<D> {
+    match steps {
+        [] => x,
+        [Step::Norm(norm), Step::Relu, steps @ ..] => each_step(batch_norm_relu(norm, x), steps, maximum),
+        [Step::Norm(norm), steps @ ..] => each_step(batch_norm(norm, x), steps, maximum),
+        [Step::Relu, steps @ ..] => each_step(relu(x), steps, maximum),
+        [Step::Maximum(window), steps @ ..] => each_step(maximum(x, *window), steps, maximum),
+    }
+}
+
+/// The steps as one operation of the CPU, where it can do that and no gradients are asked for.
+#[cfg(feature = "flex")]
+fn fusable<'a, const D: usize>(
+    device: &Device,
+    groups: usize,
+    weight: [usize; D],
+    steps: &[Step<'a>],
+) -> Option<cpu::Behind<'a>> {
+    if !ours(device) || device.is_autodiff() || !cpu::convolves(groups, weight) {
+        return None;
+    }
+    let mut behind = cpu::Behind { before: None, relu: false, after: None, window: None };
+    let mut steps = steps;
+    if let [Step::Norm(norm), rest @ ..] = steps {
+        (behind.before, steps) = (Some(*norm), rest);
+    }
+    if let [Step::Relu, rest @ ..] = steps {
+        (behind.relu, steps) = (true, rest);
+    }
+    if let [Step::Norm(norm), rest @ ..] = steps {
+        (behind.after, steps) = (Some(*norm), rest);
+    }
+    if let [Step::Maximum(window), rest @ ..] = steps {
+        (behind.window, steps) = (Some(*window), rest);
+    }
+    let depthwise = groups > 1 && (behind.relu || behind.after.is_some() || behind.window.is_some());
+    (steps.is_empty() && !depthwise).then_some(behind)
 }
 
 /// [`Linear`]: `[.., d_input]` → `[.., d_output]`.

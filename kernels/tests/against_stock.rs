@@ -5,13 +5,13 @@
 use burn::module::Param;
 use burn::nn::conv::{Conv1dConfig, Conv2dConfig};
 use burn::nn::pool::{AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig};
-use burn::nn::{BatchNormConfig, LinearConfig, PaddingConfig1d, PaddingConfig2d};
+use burn::nn::{BatchNorm, BatchNormConfig, LinearConfig, PaddingConfig1d, PaddingConfig2d};
 use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Distribution, Tensor};
 use oido_kernels::{
-    self as kernels, add, add_relu, avg_pool2d, batch_norm, batch_norm_relu, cat_channels, conv1d, conv2d,
-    conv2d_relu, each, gelu, global_mean, linear_relu, lstm, matmul, max_pool1d, max_pool2d, relu6,
-    scale_channels, silu, softmax,
+    self as kernels, Prepared, Step, add, add_relu, avg_pool2d, batch_norm, batch_norm_relu, cat_channels,
+    conv1d, conv1d_then, conv2d, conv2d_relu, conv2d_then, each, gelu, global_mean, linear_relu, lstm,
+    matmul, max_pool1d, max_pool2d, relu6, scale_channels, silu, softmax,
 };
 
 fn device() -> Device {
@@ -324,5 +324,119 @@ fn products_are_burns() {
         let turned = random([batch, heads, columns, depth]);
         let other = |b: Tensor<4>| b.swap_dims(2, 3);
         same_of_input(&what, turned, |b| matmul(a.clone(), other(b)), |b| a.clone().matmul(other(b)));
+    }
+}
+
+/// Batch normalisation that has learned something.
+fn learned_norm(channels: usize, device: &Device) -> BatchNorm {
+    let mut norm = BatchNormConfig::new(channels).init(device);
+    let random = |from| Tensor::random([channels], Distribution::Uniform(from, 1.5), device);
+    norm.gamma = Param::from_tensor(random(-1.5));
+    norm.beta = Param::from_tensor(random(-1.5));
+    norm.running_mean.update(random(-1.5));
+    norm.running_var.update(random(0.1));
+    norm
+}
+
+/// Burn's layers for the steps.
+fn stock_steps(mut x: Tensor<4>, steps: &[Step]) -> Tensor<4> {
+    for step in steps {
+        x = match step {
+            Step::Norm(norm) => norm.forward(x),
+            Step::Relu => relu(x),
+            Step::Maximum(window) => MaxPool2dConfig::new(*window).with_strides(*window).init().forward(x),
+        };
+    }
+    x
+}
+
+#[test]
+fn a_convolution_and_what_is_behind_it_in_one_go_is_burns() {
+    use Step::{Maximum, Norm, Relu};
+    let device = Device::flex();
+    // c_in, size, c_out, kernel, stride, groups
+    for (c_in, size, c_out, kernel, stride, groups) in [
+        (1, [9, 11], 20, 3, 1, 1),
+        (16, [8, 13], 33, 3, 1, 1),
+        (24, [9, 12], 48, 3, 1, 1),
+        (20, [12, 9], 17, 5, 2, 1),
+        (7, [5, 6], 3, 1, 1, 1),
+        (19, [10, 11], 19, 3, 1, 19),
+    ] {
+        let conv = Conv2dConfig::new([c_in, c_out], [kernel, kernel])
+            .with_stride([stride, stride])
+            .with_padding(PaddingConfig2d::Same)
+            .with_groups(groups);
+        let (a, b) = (learned_norm(c_out, &device), learned_norm(c_out, &device));
+        for (i, steps) in [
+            &[][..],
+            &[Norm(&a)],
+            &[Norm(&a), Relu],
+            &[Relu, Norm(&b), Maximum([2, 2])],
+            &[Norm(&a), Relu, Norm(&b), Maximum([3, 2])],
+            &[Maximum([1, 4])],
+            // In no order that one operation knows.
+            &[Relu, Maximum([2, 2]), Norm(&a), Relu],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let conv = conv.clone().with_bias(i % 2 == 0).init(&device);
+            let x =
+                Tensor::<4>::random([2, c_in, size[0], size[1]], Distribution::Uniform(-1.0, 1.0), &device);
+            let what = format!("{c_in} {size:?} {c_out} {kernel}, steps {i}");
+            let wanted = stock_steps(conv.forward(x.clone()), steps);
+            let prepared = Prepared::default();
+            let first = prepared.run(|| conv2d_then(&conv, x.clone(), steps));
+            let second = prepared.run(|| conv2d_then(&conv, x.clone(), steps));
+            assert_eq!(values(first.clone()), values(second), "{what}: what is kept gives the same");
+            assert_eq!(values(first.clone()), values(conv2d_then(&conv, x.clone(), steps)), "{what}: alone");
+            close(&what, first, wanted.clone());
+        }
+    }
+}
+
+#[test]
+fn the_same_steps_with_gradients_are_burns() {
+    let conv = Conv2dConfig::new([16, 24], [3, 3]).init(&device());
+    let norm = learned_norm(24, &device());
+    let steps = [Step::Relu, Step::Norm(&norm), Step::Maximum([2, 2])];
+    same(
+        "steps",
+        [2, 16, 8, 9],
+        &conv.weight,
+        conv.bias.as_ref(),
+        |x| conv2d_then(&conv, x, &steps),
+        |x| stock_steps(conv.forward(x), &steps),
+    );
+}
+
+#[test]
+fn what_is_kept_is_of_one_set_of_weights_in_use() {
+    let device = Device::flex();
+    let conv = Conv2dConfig::new([16, 16], [3, 3]).init(&device);
+    let (a, b) = (learned_norm(16, &device), learned_norm(16, &device));
+    let prepared = Prepared::default();
+    // One convolution under two norms, and in maps that suit different ways of summing.
+    for size in [[3, 3], [12, 12]] {
+        for norm in [&a, &b] {
+            let x = Tensor::<4>::random([1, 16, size[0], size[1]], Distribution::Uniform(-1.0, 1.0), &device);
+            let ours = prepared.run(|| conv2d_then(&conv, x.clone(), &[Step::Norm(norm)]));
+            close("two norms", ours, norm.forward(conv.forward(x)));
+        }
+    }
+}
+
+#[test]
+fn conv1d_and_what_is_behind_it_in_one_go_is_burns() {
+    let device = Device::flex();
+    for (c_in, length, c_out, kernel, stride) in [(1, 800, 16, 80, 4), (16, 101, 40, 3, 1)] {
+        let conv = Conv1dConfig::new(c_in, c_out, kernel).with_stride(stride).init(&device);
+        let norm = learned_norm(c_out, &device);
+        let x = Tensor::<3>::random([2, c_in, length], Distribution::Uniform(-1.0, 1.0), &device);
+        let steps = [Step::Norm(&norm), Step::Relu, Step::Maximum([1, 4])];
+        let pool = MaxPool1dConfig::new(4).with_stride(4).init();
+        let wanted = pool.forward(relu(norm.forward(conv.forward(x.clone()))));
+        close(&format!("{c_in} {length}"), conv1d_then(&conv, x, &steps), wanted);
     }
 }

@@ -1,12 +1,12 @@
 //! From a recording to a decision. Command line, server and evaluation of a bundle all come through here.
 //!
 //! ```text
-//! Source → audio::decode, resample → Extractor → Model::infer → softmax → DecisionConfig → Prediction
+//! Source → audio::decode, resample → Extractor → Inference → softmax → DecisionConfig → Prediction
 //! \_______________ prepare _____________________/ \_______________ score _________________________/
 //! ```
 //!
 //! The two halves are apart so that a server can run the first on many threads and the second in batches. A clip
-//! gets the same scores, to the bit, alone, in any batch and from any caller (on CPU): [`Model::infer`] promises it
+//! gets the same scores, to the bit, alone, in any batch and from any caller (on CPU): [`Inference::logits`] promises it
 //! and nothing here mixes clips.
 
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::dataset::Labels;
 use crate::decision::DecisionConfig;
 use crate::features::{Extractor, FeatureShape, Features};
 use crate::metrics::softmax;
-use crate::models::Model;
+use crate::models::Inference;
 
 use super::{Bundle, Error, Manifest};
 
@@ -36,7 +36,7 @@ pub struct Predictor {
     decision: DecisionConfig,
     extractor: Extractor,
     clip_samples: usize,
-    model: Model,
+    network: Inference,
     device: Device,
     limits: Limits,
 }
@@ -125,7 +125,7 @@ impl Predictor {
             decision: config.decision,
             extractor,
             clip_samples: config.audio.clip_samples(),
-            model,
+            network: Inference::new(model),
             device,
             limits: Limits::default(),
         })
@@ -203,7 +203,7 @@ impl Predictor {
         for batch in clips.chunks(BATCH) {
             let mut values = Vec::with_capacity(batch.len() * bins * frames);
             batch.iter().for_each(|clip| values.extend_from_slice(&clip.features.values));
-            let mut logits = self.model.infer(&values, self.extractor.shape(), &self.device);
+            let mut logits = self.network.logits(&values, self.extractor.shape(), &self.device);
             if logits.len() != batch.len() * num_classes {
                 return Err(Error::NotFinite);
             }

@@ -6,7 +6,7 @@ use super::json::read_json;
 use super::{Error, Predictions, ReportInput, protocol, write_report};
 use crate::dataset::{ClipLoader, ClipSet, Labels, Manifest, Order, Split};
 use crate::features::{Extractor, Stats};
-use crate::models;
+use crate::models::{self, Inference};
 use crate::training::{self, Recipe, RunDir, RunInfo, results};
 
 /// What an evaluation found, in short; the rest is in the report.
@@ -71,7 +71,7 @@ fn score_clips(
         .map_err(training::Error::from)?
         .with_stats(stats);
     let loader = ClipLoader::new(Arc::new(set), recipe.training.batch_size, Order::Sequential);
-    let scored = training::score(&model, &loader, &device).map_err(training::Error::from)?;
+    let scored = training::score(&Inference::new(model), &loader, &device).map_err(training::Error::from)?;
     let set = loader.set();
     let paths = (0..set.len()).map(|i| set.entry(i).path.display().to_string());
     Predictions::new(labels.names(), paths, &scored.scores(), &scored.targets)

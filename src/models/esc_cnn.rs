@@ -7,12 +7,12 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
-use oido_kernels as kernels;
+use oido_kernels::{self as kernels, Step};
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
-use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm, conv2d, linear, max_2x2};
+use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm, conv2d, linear};
 use crate::features::FeatureShape;
 
 /// Channels of the blocks.
@@ -141,7 +141,8 @@ impl EscCnn {
     /// `[batch, 128, bins / 8, frames / 8]`.
     fn map(&self, input: Tensor<3>) -> Tensor<4> {
         let block = |x, block: &Block| {
-            max_2x2(kernels::batch_norm_relu(&block.batch_norm, kernels::conv2d(&block.conv, x)))
+            let steps = [Step::Norm(&block.batch_norm), Step::Relu, Step::Maximum([2, 2])];
+            kernels::conv2d_then(&block.conv, x, &steps)
         };
         self.blocks.iter().fold(input.unsqueeze_dim::<4>(1), block)
     }

@@ -1,27 +1,53 @@
 use burn::tensor::{Device, Tensor, TensorData};
+use oido_kernels::Prepared;
 use rayon::prelude::*;
 
 use super::Model;
 use crate::features::FeatureShape;
 
-impl Model {
+/// Most clips that one thread takes at a time on the CPU; bounds memory, changes no score.
+const CLIPS: usize = 8;
+
+/// A network that answers: its weights stay as they are, so what its layers make of them (see [`Prepared`]) is made once.
+#[derive(Debug)]
+pub struct Inference {
+    model: Model,
+    prepared: Prepared,
+}
+
+impl Inference {
+    /// Of a network that is not being trained.
+    pub fn new(model: Model) -> Self {
+        Self { model, prepared: Prepared::default() }
+    }
+
+    /// The network.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// Logits of a batch of features: `[batch, num_classes]`, row-major.
     ///
     /// `values` holds clips of `input.bins * input.frames` values one after the other. Validation, evaluation,
     /// prediction and the server all come through here.
     ///
-    /// On the CPU each clip runs as a batch of one, clips in parallel. A matrix product sums in another order
-    /// when its number of rows changes, so this is what makes a clip's logits the same bits alone, in any batch
-    /// and on any number of threads. Other devices get the whole batch at once.
-    pub fn infer(&self, values: &[f32], input: FeatureShape, device: &Device) -> Vec<f32> {
+    /// On the CPU the clips are shared out among the threads. A clip's logits are the same bits alone, in any batch and on any
+    /// number of threads: no kernel sums over clips, or in an order that depends on their number. Other devices get the
+    /// whole batch at once.
+    pub fn logits(&self, values: &[f32], input: FeatureShape, device: &Device) -> Vec<f32> {
         let clip = input.bins * input.frames;
         let run = |values: &[f32]| {
             let batch = values.len() / clip;
             let data = TensorData::new(values.to_vec(), [batch, input.bins, input.frames]);
-            let logits = self.forward(Tensor::<3>::from_data(data, device));
+            let input = Tensor::<3>::from_data(data, device);
+            let logits = self.prepared.run(|| self.model.forward(input));
             logits.into_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default()
         };
-        if is_cpu(device) { values.par_chunks_exact(clip).flat_map_iter(run).collect() } else { run(values) }
+        if !is_cpu(device) {
+            return run(values);
+        }
+        let share = (values.len() / clip).div_ceil(rayon::current_num_threads()).clamp(1, CLIPS);
+        values.par_chunks(share * clip).flat_map_iter(run).collect()
     }
 }
 

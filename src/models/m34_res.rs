@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::nn::conv::Conv1d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::{Device, Tensor};
-use oido_kernels as kernels;
+use oido_kernels::{self as kernels, Step};
 use serde::{Deserialize, Serialize};
 
 use super::Model;
@@ -119,7 +119,7 @@ impl Architecture for M34ResConfig {
 impl M34Res {
     /// `[batch, 1, samples]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
-        let mut x = kernels::batch_norm_relu(&self.batch_norm, kernels::conv1d(&self.conv, input));
+        let mut x = kernels::conv1d_then(&self.conv, input, &[Step::Norm(&self.batch_norm), Step::Relu]);
         for stage in &self.stages {
             x = stage.iter().fold(max_over_time(x, POOL), |x, block| block.forward(x));
         }
@@ -129,8 +129,9 @@ impl M34Res {
 
 impl Residual {
     fn forward(&self, input: Tensor<3>) -> Tensor<3> {
-        let x = kernels::batch_norm_relu(&self.batch_norm1, kernels::conv1d(&self.conv1, input.clone()));
-        let x = kernels::batch_norm(&self.batch_norm2, kernels::conv1d(&self.conv2, x));
+        let x =
+            kernels::conv1d_then(&self.conv1, input.clone(), &[Step::Norm(&self.batch_norm1), Step::Relu]);
+        let x = kernels::conv1d_then(&self.conv2, x, &[Step::Norm(&self.batch_norm2)]);
         let [batch, channels, steps] = x.dims();
         let new = channels - input.dims()[1];
         let shortcut = if new == 0 {

@@ -1,7 +1,7 @@
 //! `[batch, bins, frames]` → logits `[batch, num_classes]`. A raw wave has `bins = 1`.
 //!
 //! One architecture, one file; [`zoo`] is the table of all of them. Networks know no loss, no file and no
-//! label. Weights leave and enter as safetensors ([`weights`]), and [`Model::infer`] is the one way from
+//! label. Weights leave and enter as safetensors ([`weights`]), and [`Inference`] is the one way from
 //! features to logits outside training.
 
 mod architecture;
@@ -51,6 +51,7 @@ pub use error::Error;
 pub use esc_cnn::{EscCnn, EscCnnConfig};
 pub use head::{GapDense, GapDenseConfig, Head, HeadConfig};
 pub use inception_v3::InceptionV3;
+pub use infer::Inference;
 pub use lstm::{LstmConfig, LstmNet};
 pub use m34_res::{M34Res, M34ResConfig};
 pub use mobilenet_v2::MobileNetV2;

@@ -12,7 +12,7 @@ use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
-use oido_kernels as kernels;
+use oido_kernels::{self as kernels, Step};
 
 use super::Model;
 use super::architecture::{Architecture, Options, Stage};
@@ -269,9 +269,9 @@ impl Bottleneck {
     }
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let x = kernels::batch_norm_relu(&self.bn1, kernels::conv2d(&self.conv1, input.clone()));
-        let x = kernels::batch_norm_relu(&self.bn2, kernels::conv2d(&self.conv2, x));
-        let x = kernels::batch_norm(&self.bn3, kernels::conv2d(&self.conv3, x));
+        let x = kernels::conv2d_then(&self.conv1, input.clone(), &[Step::Norm(&self.bn1), Step::Relu]);
+        let x = kernels::conv2d_then(&self.conv2, x, &[Step::Norm(&self.bn2), Step::Relu]);
+        let x = kernels::conv2d_then(&self.conv3, x, &[Step::Norm(&self.bn3)]);
         let shortcut = match &self.downsample {
             Some(downsample) => downsample.forward(input),
             None => input,
@@ -293,8 +293,8 @@ impl ResNet50 {
 
     /// `[batch, 2048, bins / 32, frames / 32]`, sides rounded up.
     fn map(&self, input: Tensor<3>) -> Tensor<4> {
-        let x =
-            kernels::batch_norm_relu(&self.bn1, kernels::conv2d(&self.conv1, self.picture.forward(input)));
+        let picture = self.picture.forward(input);
+        let x = kernels::conv2d_then(&self.conv1, picture, &[Step::Norm(&self.bn1), Step::Relu]);
         let x = max_3x3(x, Padding::Half);
         let blocks = [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten();
         blocks.fold(x, |x, block| block.forward(x))

@@ -7,12 +7,12 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use oido_kernels as kernels;
+use oido_kernels::{self as kernels, Step};
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
-use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm, max_2x2, torch};
+use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm, torch};
 use crate::config::ConfigError;
 use crate::features::FeatureShape;
 
@@ -129,8 +129,8 @@ impl SpecCnn {
     /// `[batch, bins, frames]` → `[batch, num_classes]`.
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
         let block = |x, block: &Block| {
-            let x = kernels::batch_norm_relu(&block.batch_norm, kernels::conv2d(&block.conv, x));
-            kernels::each(max_2x2(x), |x| block.dropout.forward(x))
+            let steps = [Step::Norm(&block.batch_norm), Step::Relu, Step::Maximum([2, 2])];
+            kernels::each(kernels::conv2d_then(&block.conv, x, &steps), |x| block.dropout.forward(x))
         };
         let x = self.blocks.iter().fold(input.unsqueeze_dim::<4>(1), block);
         let [batch, channels, ..] = x.dims();

@@ -4,13 +4,13 @@ use burn::module::{Module, RunningState};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use oido_kernels as kernels;
+use oido_kernels::{self as kernels, Step};
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options, Stage};
 use super::blocks::torch::{self, conv3x3, linear};
-use super::blocks::{Count, InitRng, max_2x2};
+use super::blocks::{Count, InitRng};
 use super::published::{Axes, Layout, Published};
 use crate::features::FeatureShape;
 
@@ -239,8 +239,9 @@ impl Vggish {
         let x = x.permute([0, 2, 3, 1]).reshape([batch * examples, 1, FRAMES, bins]);
         let mut layers = self.features.iter();
         let x = STAGES.iter().fold(x, |x, (convs, _)| {
-            let conv = |x, conv: &Conv2d| kernels::conv2d_relu(conv, x);
-            max_2x2(layers.by_ref().take(*convs).fold(x, conv))
+            let x = layers.by_ref().take(convs - 1).fold(x, |x, conv| kernels::conv2d_relu(conv, x));
+            let steps = [Step::Relu, Step::Maximum([2, 2])];
+            layers.by_ref().take(1).fold(x, |x, conv| kernels::conv2d_then(conv, x, &steps))
         });
         // As TensorFlow flattens: time, frequency, channels.
         let x = x.permute([0, 2, 3, 1]).flatten::<2>(1, 3);

@@ -10,13 +10,13 @@ use burn::module::Module;
 use burn::nn::conv::Conv1d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::{Device, Tensor};
-use oido_kernels as kernels;
+use oido_kernels::{self as kernels, Step};
 use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::architecture::{Architecture, Options};
 use super::blocks::torch::{self, conv1d};
-use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm, max_over_time};
+use super::blocks::{BatchNormOptions, Count, InitRng, batch_norm};
 use super::published::{Layout, Published};
 use crate::features::FeatureShape;
 
@@ -183,17 +183,17 @@ impl WaveformCnn {
     pub fn forward(&self, input: Tensor<3>) -> Tensor<2> {
         let mut x = input;
         for (i, group) in self.groups.iter().enumerate() {
-            x = group.iter().fold(x, |x, layer| layer.forward(x));
-            if i < POOLED_GROUPS {
-                x = max_over_time(x, POOL);
-            }
+            let Some((last, layers)) = group.split_last() else { continue };
+            let x_last = layers.iter().fold(x, |x, layer| layer.forward(x, &[]));
+            x = last.forward(x_last, if i < POOLED_GROUPS { &[Step::Maximum([1, POOL])] } else { &[] });
         }
         kernels::linear(&self.output, kernels::global_mean(x))
     }
 }
 
 impl Layer {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        kernels::batch_norm_relu(&self.batch_norm, kernels::conv1d(&self.conv, x))
+    fn forward(&self, x: Tensor<3>, then: &[Step]) -> Tensor<3> {
+        let steps = [&[Step::Norm(&self.batch_norm), Step::Relu], then].concat();
+        kernels::conv1d_then(&self.conv, x, &steps)
     }
 }

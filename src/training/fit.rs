@@ -18,7 +18,7 @@ use super::run_dir::save;
 use super::{Error, Event, Observer, RunDir, score};
 use crate::dataset::{Batch, ClipLoader};
 use crate::metrics;
-use crate::models::Model;
+use crate::models::{Inference, Model};
 use crate::seed::{Purpose, Seed};
 
 /// Why the loop ended.
@@ -139,7 +139,7 @@ impl Fit<'_> {
         waited: Duration,
     ) -> Result<(), Error> {
         let start = Instant::now();
-        let valid = score(&model.valid(), self.valid, self.device)?;
+        let valid = score(&Inference::new(model.valid()), self.valid, self.device)?;
         let row = EpochRow {
             epoch: state.epoch,
             time: state.seconds + start.elapsed().as_secs_f64(),

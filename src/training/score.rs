@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use crate::dataset::{ClipLoader, Error};
 use crate::metrics;
-use crate::models::Model;
+use crate::models::Inference;
 
 /// Logits and targets of every clip of a set.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,15 +36,15 @@ impl Scored {
     }
 }
 
-/// Runs `model` over the clips of `loader` (which must be sequential). The way in which validation, evaluation and
-/// prediction score a clip is one: [`Model::infer`].
-pub fn score(model: &Model, loader: &ClipLoader, device: &Device) -> Result<Scored, Error> {
+/// Runs a network over the clips of `loader` (which must be sequential). The way in which validation, evaluation and
+/// prediction score a clip is one: [`Inference::logits`].
+pub fn score(network: &Inference, loader: &ClipLoader, device: &Device) -> Result<Scored, Error> {
     let input = loader.set().shape();
     let mut scored =
         Scored { logits: Vec::new(), targets: Vec::new(), num_classes: loader.set().num_classes() };
     for batch in loader.epoch(0, 0) {
         let batch = batch?;
-        scored.logits.extend(model.infer(&batch.inputs, input, device));
+        scored.logits.extend(network.logits(&batch.inputs, input, device));
         scored.targets.extend(batch.targets);
     }
     Ok(scored)

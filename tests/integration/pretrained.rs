@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use oido::features::FeatureShape;
-use oido::models::{Axes, CnnConfig, Layout, Model, ModelConfig, WaveformCnnConfig};
+use oido::models::{Axes, CnnConfig, Inference, Layout, Model, ModelConfig, WaveformCnnConfig};
 use oido::pretrained::{LeaveOut, Outline, Starting, Store, Tensor, Tensors, Translated, read, translate};
 use oido::seed::Seed;
 use rand::RngExt;
@@ -148,7 +148,7 @@ fn logits(file: &str, model: &ModelConfig, input: FeatureShape) -> Vec<f32> {
     let tensors = translated.tensors.into_iter().map(|(name, tensor)| (name, (tensor.shape, tensor.values)));
     let network = model.init(input, 3, Seed(3), &Device::flex()).unwrap();
     let network = network.load_tensors(tensors.collect()).unwrap();
-    network.infer(&inputs(2 * input.bins * input.frames), input, &Device::flex())
+    Inference::new(network).logits(&inputs(2 * input.bins * input.frames), input, &Device::flex())
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn import_keeps_weights_and_lists_them() {
     let network =
         m5().init(WAVE, 3, Seed(1), &Device::flex()).unwrap().load_safetensors(bytes.clone()).unwrap();
     let input = FeatureShape { bins: 1, frames: 4200 };
-    let logits = network.infer(&inputs(2 * 4200), input, &Device::flex());
+    let logits = Inference::new(network).logits(&inputs(2 * 4200), input, &Device::flex());
     assert!(difference(&logits, &expected()["m5"]["4200"]) < 1e-4);
 
     let again = crate::tones::talk(&oido(2, &import("tiny-m5")));
@@ -738,7 +738,7 @@ fn a_folder_of_ast_knows_its_network_and_its_front_end() {
         let input = FeatureShape { bins, frames };
         let network = meta.model.init(input, 10, Seed(1), &Device::flex()).unwrap();
         let network = network.load_safetensors(bytes.clone()).unwrap();
-        logits.extend(network.infer(&clip(index, bins * frames), input, &Device::flex()));
+        logits.extend(Inference::new(network).logits(&clip(index, bins * frames), input, &Device::flex()));
     }
     assert_close(&logits, &expected, 1e-4, "ast");
 

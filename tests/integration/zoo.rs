@@ -5,7 +5,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use oido::features::FeatureShape;
 use oido::models::zoo::{ZooRow, zoo};
-use oido::models::{Model, ModelConfig};
+use oido::models::{Inference, Model, ModelConfig};
 use oido::seed::{Purpose, Seed};
 use rand::RngExt;
 use serde_json::json;
@@ -320,7 +320,8 @@ fn weights_survive_a_round_trip_to_the_bit() {
             assert_eq!(loaded.to_safetensors().unwrap(), bytes, "{}", row.config.name());
         }
         let (values, _) = clips(2, input);
-        assert_eq!(loaded.infer(&values, input, &device), model.infer(&values, input, &device));
+        let [loaded, model] = [loaded, model].map(Inference::new);
+        assert_eq!(loaded.logits(&values, input, &device), model.logits(&values, input, &device));
     }
 }
 
@@ -331,10 +332,10 @@ fn a_clip_gives_the_same_bits_alone_and_in_a_batch() {
         let (values, _) = clips(32, input);
         let clip = input.bins * input.frames;
         let device = Device::flex();
-        let model = small(&row, &device);
-        let batch = model.infer(&values, input, &device);
+        let network = Inference::new(small(&row, &device));
+        let batch = network.logits(&values, input, &device);
         for (i, logits) in batch.chunks_exact(CLASSES).enumerate() {
-            let alone = model.infer(&values[i * clip..][..clip], input, &device);
+            let alone = network.logits(&values[i * clip..][..clip], input, &device);
             let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&alone), bits(logits), "{} clip {i}", row.config.name());
         }

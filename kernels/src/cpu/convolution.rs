@@ -8,6 +8,7 @@
 use rayon::prelude::*;
 
 use crate::cpu::memory::Buffer;
+use crate::cpu::simd::vectorised;
 use crate::cpu::tile::{self, Finish, ROWS, Tile};
 use crate::cpu::winograd::{self, Filters};
 
@@ -137,7 +138,11 @@ impl Shape {
 
     /// Blocks of about `pixels` results, in order.
     fn blocks(&self, pixels: usize) -> Vec<Block> {
-        let [rows, columns] = self.block(pixels);
+        self.blocks_of(self.block(pixels))
+    }
+
+    /// Blocks of this height and width, in order; those at the end may be smaller.
+    fn blocks_of(&self, [rows, columns]: [usize; 2]) -> Vec<Block> {
         let [height, width] = self.output;
         let mut blocks = Vec::new();
         for map in 0..self.batch {
@@ -206,12 +211,14 @@ impl Patches {
 }
 
 /// Weights in the order in which tiles read them, a matrix of `[depth, columns]`.
+#[derive(Debug)]
 pub struct Panels<'a> {
     weights: Weights<'a>,
     depth: usize,
     columns: usize,
 }
 
+#[derive(Debug)]
 enum Weights<'a> {
     /// For each panel of columns, its rows; the last vector of a row is filled up with zeros.
     Packed(Buffer),
@@ -276,6 +283,7 @@ impl<'a> Panels<'a> {
 }
 
 /// The weights of a convolution, for the loops that suit its sizes.
+#[derive(Debug)]
 pub enum Packed {
     /// For sums over every weight.
     Panels(Panels<'static>),
@@ -292,6 +300,12 @@ impl Packed {
             Self::Panels(Panels::pack(source, shape.depth(), shape.c_out, row, step))
         }
     }
+
+    /// Of a kernel `[c_out, c_in, height, width]`.
+    pub fn of_kernel(shape: &Shape, kernel: &[f32]) -> Self {
+        let (area, c_in) = (shape.kernel[0] * shape.kernel[1], shape.c_in);
+        Self::of(shape, kernel, |k| k % c_in * area + k / c_in, c_in * area)
+    }
 }
 
 /// `output = finish(input * kernel)`, whole maps.
@@ -299,6 +313,33 @@ pub fn convolve(shape: &Shape, input: &[f32], kernel: &Packed, output: &mut [f32
     match kernel {
         Packed::Panels(panels) => forward(shape, input, panels, output, Target::whole(shape), last),
         Packed::Filters(filters) => winograd::forward(shape, input, filters, output, last, false),
+    }
+}
+
+/// As [`convolve`], and then the maximum of each window of results; windows touch, and what does not fill one is left out.
+pub fn convolve_maximum(
+    shape: &Shape,
+    input: &[f32],
+    kernel: &Packed,
+    output: &mut [f32],
+    last: Finish,
+    window: [usize; 2],
+) {
+    match kernel {
+        Packed::Panels(panels) => forward_maximum(shape, input, panels, output, last, window),
+        Packed::Filters(filters) if window == [2, 2] => {
+            winograd::forward(shape, input, filters, output, last, true);
+        }
+        Packed::Filters(filters) => {
+            let mut whole = Buffer::new(shape.output_len());
+            winograd::forward(shape, input, filters, whole.as_mut(), last, false);
+            let line = shape.output[1] * shape.c_out;
+            let used = shape.output[0] / window[0] * window[0];
+            let maps = whole.as_ref().chunks(shape.output[0] * line).map(|map| &map[..used * line]);
+            let rows: Vec<_> = maps.flat_map(|map| map.chunks(window[0] * line)).collect();
+            let lines = output.par_chunks_mut((shape.output[1] / window[1] * shape.c_out).max(1));
+            lines.zip(rows).for_each(|(to, from)| maxima(from, shape.c_out, window, to));
+        }
     }
 }
 
@@ -367,45 +408,119 @@ pub fn forward(
     let (output, last) = (Shared(output.as_mut_ptr()), Shared(last));
     tasks.into_par_iter().for_each_init(Buffer::default, |scratch, (block, list)| {
         let patches = Patches::of(shape, inside, input, block, scratch);
-        let (taps, run) = shape.taps(patches.width);
-        let per_pass = (DEPTH / run).max(1);
-        let c_start =
+        let start =
             target.start + block.map * target.map + block.top * target.row + block.left * target.column;
-        for &(start, columns, b_step) in list {
-            for (pass, part) in taps.chunks(per_pass).enumerate() {
-                let first = pass * per_pass;
-                let runs: Vec<_> =
-                    part.iter().enumerate().map(|(i, &tap)| (tap, (first + i) * run * b_step)).collect();
-                let end = first + part.len() == taps.len();
-                let finish = if end { last.get().from(start) } else { Finish::STORE };
-                let finish = Finish { add: finish.add || pass > 0, ..finish };
-                for row in 0..block.rows {
-                    for column in (0..block.columns).step_by(ROWS) {
-                        let place = row * shape.stride[0] * patches.width + column * shape.stride[1];
-                        let to = c_start + row * target.row + column * target.column + start;
-                        // SAFETY: the patches of the block are in the input or the scratch buffer, the panels end with whole vectors,
-                        // `end` above is the last result, and no two tasks share a pixel and a panel.
-                        unsafe {
-                            tile::run(&Tile {
-                                a: patches.data.add(place * shape.c_in),
-                                a_row: shape.stride[1] * shape.c_in,
-                                a_step: 1,
-                                b: panels.start(start),
-                                b_step,
-                                runs: &runs,
-                                steps: run,
-                                c: output.get().add(to),
-                                c_row: target.column,
-                                rows: ROWS.min(block.columns - column),
-                                columns,
-                                finish,
-                            });
-                        }
+        // SAFETY: `end` above is the last result, and no two tasks share a pixel and a panel.
+        unsafe {
+            let to = (output.get().add(start), [target.row, target.column]);
+            block_sums(shape, &patches, [block.rows, block.columns], panels, list, to, last.get());
+        }
+    });
+}
+
+/// The results of a block in some panels: where the first one goes, and the distances between rows and columns of results.
+///
+/// # Safety
+/// All results of the block can be written there, and nobody else touches them.
+unsafe fn block_sums(
+    shape: &Shape,
+    patches: &Patches,
+    [rows, columns_across]: [usize; 2],
+    panels: &Panels<'_>,
+    list: &[(usize, usize, usize)],
+    (to, apart): (*mut f32, [usize; 2]),
+    last: Finish,
+) {
+    let (taps, run) = shape.taps(patches.width);
+    let per_pass = (DEPTH / run).max(1);
+    for &(start, columns, b_step) in list {
+        for (pass, part) in taps.chunks(per_pass).enumerate() {
+            let first = pass * per_pass;
+            let runs: Vec<_> =
+                part.iter().enumerate().map(|(i, &tap)| (tap, (first + i) * run * b_step)).collect();
+            let end = first + part.len() == taps.len();
+            let finish = if end { last.from(start) } else { Finish::STORE };
+            let finish = Finish { add: finish.add || pass > 0, ..finish };
+            for row in 0..rows {
+                for column in (0..columns_across).step_by(ROWS) {
+                    let place = row * shape.stride[0] * patches.width + column * shape.stride[1];
+                    // SAFETY: the patches of the block are in the input or the scratch buffer, the panels end with whole vectors, and
+                    // the results are the caller's.
+                    unsafe {
+                        tile::run(&Tile {
+                            a: patches.data.add(place * shape.c_in),
+                            a_row: shape.stride[1] * shape.c_in,
+                            a_step: 1,
+                            b: panels.start(start),
+                            b_step,
+                            runs: &runs,
+                            steps: run,
+                            c: to.add(row * apart[0] + column * apart[1] + start),
+                            c_row: apart[1],
+                            rows: ROWS.min(columns_across - column),
+                            columns,
+                            finish,
+                        });
                     }
                 }
             }
         }
+    }
+}
+
+/// As [`forward`], and then the maximum of each window of results; windows touch, and what does not fill one is left out.
+fn forward_maximum(
+    shape: &Shape,
+    input: &[f32],
+    panels: &Panels<'_>,
+    output: &mut [f32],
+    last: Finish,
+    window: [usize; 2],
+) {
+    let size = [0, 1].map(|axis| shape.output[axis] / window[axis]);
+    let c_out = shape.c_out;
+    assert_eq!(input.len(), shape.input_len(), "numbers of the input");
+    assert_eq!([panels.depth, panels.columns], [shape.depth(), c_out], "numbers of the kernel");
+    assert_eq!(output.len(), shape.batch * size[0] * size[1] * c_out, "numbers of the result");
+    // Blocks are made of whole windows.
+    let shape = &Shape { output: [0, 1].map(|axis| size[axis] * window[axis]), ..*shape };
+    let block = shape.block(shape.share());
+    let blocks = shape.blocks_of([0, 1].map(|axis| block[axis].next_multiple_of(window[axis])));
+    let (inside, list, last) = (shape.inside(), panels.each().collect::<Vec<_>>(), Shared(last));
+    let output = Shared(output.as_mut_ptr());
+    blocks.into_par_iter().for_each_init(<[Buffer; 2]>::default, |[scratch, sums], block| {
+        let patches = Patches::of(shape, inside, input, &block, scratch);
+        sums.reserve(block.rows * block.columns * c_out);
+        let to = (sums.as_mut().as_mut_ptr(), [block.columns * c_out, c_out]);
+        // SAFETY: the sums are of this task.
+        unsafe { block_sums(shape, &patches, [block.rows, block.columns], panels, &list, to, last.get()) };
+        let across = block.columns / window[1];
+        for (row, sums) in sums.as_ref().chunks(window[0] * block.columns * c_out).enumerate() {
+            let line = (block.map * size[0] + block.top / window[0] + row) * size[1];
+            let start = (line + block.left / window[1]) * c_out;
+            // SAFETY: these results are of this block only, and `size` says that they are there.
+            let line = unsafe { std::slice::from_raw_parts_mut(output.get().add(start), across * c_out) };
+            maxima(sums, c_out, window, line);
+        }
     });
+}
+
+vectorised! {
+    /// The maximum of each window of one row of windows; what is not a number wins.
+    fn maxima(from: &[f32], channels: usize, window: [usize; 2], to: &mut [f32]) {
+        let line = from.len() / window[0];
+        for (at, to) in to.chunks_exact_mut(channels).enumerate() {
+            to.fill(f32::NEG_INFINITY);
+            for y in 0..window[0] {
+                for x in 0..window[1] {
+                    let pixel = &from[y * line + (at * window[1] + x) * channels..][..channels];
+                    for (to, value) in to.iter_mut().zip(pixel) {
+                        *to = if *to >= *value { *to } else { *value };
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The gradient of the kernel, `[height, width, c_in, c_out]`, from the input and the gradient of the result.

@@ -1,15 +1,19 @@
 //! The layers on the CPU back end: what Burn's modules say, as the operators take it.
 
+use burn::module::Param;
 use burn::nn::conv::{Conv1d, Conv2d};
 use burn::nn::pool::{AvgPool2d, MaxPool1d, MaxPool2d};
-use burn::nn::{Linear, PaddingConfig1d, PaddingConfig2d};
+use burn::nn::{BatchNorm, Linear, PaddingConfig1d, PaddingConfig2d};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
 pub use crate::cpu::elementwise::Function;
-use crate::cpu::operation::{Apply, Done};
-use crate::cpu::operators::{self, BatchNorm, Geometry};
+use crate::cpu::fused::{Affine, Fused, Parts};
+use crate::cpu::map::Map;
+use crate::cpu::operation::{Apply, Done, WayBack};
+use crate::cpu::operators::{self, Geometry};
 use crate::cpu::pool::Divisor;
+use crate::cpu::{prepared, winograd};
 
 /// Whether there is a kernel for a convolution of so many groups: one, or one for each channel on both sides.
 pub fn convolves<const D: usize>(groups: usize, weight: [usize; D]) -> bool {
@@ -18,22 +22,28 @@ pub fn convolves<const D: usize>(groups: usize, weight: [usize; D]) -> bool {
 
 /// Of groups that [`convolves`] knows.
 pub fn conv2d(layer: &Conv2d, x: Tensor<4>, relu: bool) -> Tensor<4> {
-    let [.., height, width] = x.dims();
-    let (stride, dilation) = (layer.stride, layer.dilation);
-    let padding = padding_2d(&layer.padding, [height, width], layer.kernel_size, stride);
-    let geometry = Geometry { stride, dilation, padding };
     let bias = layer.bias.as_ref().map(|bias| bias.val());
-    convolve(geometry, layer.groups, relu, x, layer.weight.val(), bias)
+    convolve(geometry_2d(layer, &x), layer.groups, relu, x, layer.weight.val(), bias)
 }
 
 /// As [`conv2d`].
 pub fn conv1d(layer: &Conv1d, x: Tensor<3>, relu: bool) -> Tensor<3> {
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    convolve(geometry_1d(layer, &x), layer.groups, relu, x, layer.weight.val(), bias)
+}
+
+fn geometry_2d(layer: &Conv2d, x: &Tensor<4>) -> Geometry {
+    let [.., height, width] = x.dims();
+    let (stride, dilation) = (layer.stride, layer.dilation);
+    let padding = padding_2d(&layer.padding, [height, width], layer.kernel_size, stride);
+    Geometry { stride, dilation, padding }
+}
+
+fn geometry_1d(layer: &Conv1d, x: &Tensor<3>) -> Geometry {
     let size = [1, x.dims()[2]];
     let (stride, dilation) = ([1, layer.stride], [1, layer.dilation]);
     let padding = padding_2d(&padding_1d(&layer.padding), size, [1, layer.kernel_size], stride);
-    let geometry = Geometry { stride, dilation, padding };
-    let bias = layer.bias.as_ref().map(|bias| bias.val());
-    convolve(geometry, layer.groups, relu, x, layer.weight.val(), bias)
+    Geometry { stride, dilation, padding }
 }
 
 fn convolve<const D: usize>(
@@ -57,6 +67,77 @@ fn convolve<const D: usize>(
 pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>, relu: bool) -> Tensor<D> {
     let bias = layer.bias.as_ref().map(|bias| bias.val());
     weighted(x, layer.weight.val(), bias, move |x, weight, bias| operators::linear(relu, x, weight, bias))
+}
+
+/// What follows a convolution in an order that one operation can do.
+#[derive(Clone, Copy)]
+pub struct Behind<'a> {
+    pub before: Option<&'a BatchNorm>,
+    pub relu: bool,
+    pub after: Option<&'a BatchNorm>,
+    pub window: Option<[usize; 2]>,
+}
+
+/// A convolution of groups that [`convolves`] knows and what is behind it, without gradient. A depthwise one does with
+/// normalisation only.
+pub fn conv2d_behind(layer: &Conv2d, x: Tensor<4>, behind: Behind) -> Tensor<4> {
+    let bias = layer.bias.as_ref();
+    fused(geometry_2d(layer, &x), layer.groups, x, &layer.weight, bias, behind)
+}
+
+/// As [`conv2d_behind`].
+pub fn conv1d_behind(layer: &Conv1d, x: Tensor<3>, behind: Behind) -> Tensor<3> {
+    let bias = layer.bias.as_ref();
+    fused(geometry_1d(layer, &x), layer.groups, x, &layer.weight, bias, behind)
+}
+
+fn fused<const D: usize>(
+    geometry: Geometry,
+    groups: usize,
+    x: Tensor<D>,
+    weight: &Param<Tensor<D>>,
+    bias: Option<&Param<Tensor<1>>>,
+    behind: Behind,
+) -> Tensor<D> {
+    let Behind { before, relu, after, window } = behind;
+    let ids = [Some(weight.id), bias.map(|bias| bias.id)].into_iter();
+    let norms = [before, after].map(|norm| norm.map(|norm| norm.gamma.id));
+    let ids: Vec<_> = ids.chain(norms).flatten().collect();
+    let (weight, bias) = (weight.val(), bias.map(|bias| bias.val()));
+    let [before, after] = [before, after].map(|norm| norm.map(FixedNorm::of));
+    (x,).apply(move |[x], _| {
+        let input = Map::new(x);
+        let shape = geometry.convolution(input.shape(), &weight.dims());
+        let fused = prepared::get((ids, winograd::suits(&shape)), || {
+            let parts = Parts {
+                kernel: numbers(weight),
+                bias: bias.map(numbers),
+                before: before.map(FixedNorm::affine),
+                relu,
+                after: after.map(FixedNorm::affine),
+            };
+            Fused::new(&shape, groups > 1, parts)
+        });
+        (fused.run(&shape, &input, window), WayBack::new(|_, _| [None]))
+    })
+}
+
+/// Batch normalisation with the statistics it learned.
+struct FixedNorm([Tensor<1>; 4], f64);
+
+impl FixedNorm {
+    fn of(norm: &BatchNorm) -> Self {
+        let (mean, variance) = (norm.running_mean.value(), norm.running_var.value());
+        Self([norm.gamma.val(), norm.beta.val(), mean, variance], norm.epsilon)
+    }
+
+    fn affine(self) -> Affine {
+        Affine::of(self.0.map(numbers), self.1)
+    }
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
 }
 
 /// A kernel of an input, weights and perhaps a bias.
@@ -91,7 +172,7 @@ pub fn normalise<const D: usize>(
     relu: bool,
 ) -> Tensor<D> {
     let statistics = statistics.map(|values| values.into_data().iter::<f32>().collect());
-    let how = BatchNorm { statistics, of_batch, epsilon, relu };
+    let how = operators::BatchNorm { statistics, of_batch, epsilon, relu };
     (x, scale, shift).apply(|inputs, _| operators::batch_norm(how, inputs))
 }
 

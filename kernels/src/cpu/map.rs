@@ -82,6 +82,17 @@ impl Map {
     }
 }
 
+/// A map beside `input`, of the same number of axes.
+pub fn beside(input: &Map, values: Buffer, channels: usize, [height, width]: [usize; 2]) -> FlexTensor {
+    let batch = input.shape()[0];
+    let sizes = if input.shape().len() == 3 {
+        vec![batch, channels, width]
+    } else {
+        vec![batch, channels, height, width]
+    };
+    Map::from_buffer(values, &sizes).into_tensor()
+}
+
 /// A tensor in Burn's own order.
 pub fn tensor(values: Buffer, shape: &[usize]) -> FlexTensor {
     FlexTensor::new(bytes(values), Layout::contiguous(Shape::from(shape.to_vec())), DType::F32)

@@ -4,6 +4,7 @@
 mod convolution;
 mod depthwise;
 mod elementwise;
+mod fused;
 pub mod layers;
 mod lstm;
 mod map;
@@ -13,6 +14,7 @@ mod norm;
 mod operation;
 mod operators;
 mod pool;
+pub mod prepared;
 mod simd;
 #[cfg(test)]
 mod testing;

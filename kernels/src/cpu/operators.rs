@@ -38,7 +38,7 @@ impl Geometry {
     }
 
     /// Sizes of the convolution of a map `[batch, c_in, ..]` by a kernel `[c_out, .., ..]`.
-    fn convolution(&self, input: &[usize], kernel: &[usize]) -> Shape {
+    pub fn convolution(&self, input: &[usize], kernel: &[usize]) -> Shape {
         let window = Map::plane(kernel);
         let [top, left, ..] = self.padding;
         Shape {
@@ -69,17 +69,6 @@ impl Geometry {
     }
 }
 
-/// A map beside `input`, of the same number of axes.
-fn map_beside(input: &Map, values: Buffer, channels: usize, [height, width]: [usize; 2]) -> FlexTensor {
-    let batch = input.shape()[0];
-    let sizes = if input.shape().len() == 3 {
-        vec![batch, channels, width]
-    } else {
-        vec![batch, channels, height, width]
-    };
-    Map::from_buffer(values, &sizes).into_tensor()
-}
-
 /// What is done to sums: the bias is added, if there is one, and negative results become zero, if asked.
 struct Last {
     /// Filled up so that it can be read in whole vectors.
@@ -89,14 +78,7 @@ struct Last {
 
 impl Last {
     fn of(bias: Option<FlexTensor>, relu: bool) -> Self {
-        let padded = |bias: FlexTensor| {
-            let bias = bias.to_contiguous();
-            let values = floats(&bias);
-            let mut padded = Buffer::new(tile::padded(values.len()));
-            padded.as_mut().fill(0.0);
-            padded.as_mut()[..values.len()].copy_from_slice(values);
-            padded
-        };
+        let padded = |bias: FlexTensor| tile::padded_copy(floats(&bias.to_contiguous()));
         Self { bias: bias.map(padded), relu }
     }
 
@@ -131,10 +113,10 @@ pub fn convolution(
     let (input, kernel, last) = (Map::new(input), kernel.to_contiguous(), Last::of(bias, relu));
     let shape = geometry.convolution(input.shape(), kernel.layout().shape());
     let mut output = Buffer::new(shape.output_len());
-    let packed = packed(&shape, floats(&kernel));
+    let packed = Packed::of_kernel(&shape, floats(&kernel));
     convolution::convolve(&shape, input.values(), &packed, output.as_mut(), last.finish());
     drop(packed);
-    let output = map_beside(&input, output, shape.c_out, shape.output);
+    let output = map::beside(&input, output, shape.c_out, shape.output);
     let result = relu.then(|| Map::new(output.clone()));
     let back = WayBack::new(move |gradient, [to_input, to_kernel, to_bias]| {
         let (gradient, of_bias) = Last::back(gradient, result.as_ref(), to_bias);
@@ -152,12 +134,6 @@ pub fn convolution(
         [of_input, of_kernel, of_bias]
     });
     (output, back)
-}
-
-/// A kernel `[c_out, c_in, height, width]` as the way forward reads it.
-fn packed(shape: &Shape, kernel: &[f32]) -> Packed {
-    let (area, c_in) = (shape.kernel[0] * shape.kernel[1], shape.c_in);
-    Packed::of(shape, kernel, |k| k % c_in * area + k / c_in, c_in * area)
 }
 
 /// `[height, width, c_in, c_out]` → `[c_out, c_in, height, width]`.
@@ -184,7 +160,7 @@ pub fn depthwise(
     let bias = bias.map(|bias| bias.to_contiguous());
     let turned = channels_last(&shape, floats(&kernel));
     depthwise::forward(&shape, input.values(), turned.as_ref(), bias.as_ref().map(floats), output.as_mut());
-    let output = map_beside(&input, output, shape.c_out, shape.output);
+    let output = map::beside(&input, output, shape.c_out, shape.output);
     let back = WayBack::new(move |gradient, [to_input, to_kernel, to_bias]| {
         let (gradient, of_bias) = Last::back(gradient, None, to_bias);
         let of_input = to_input.then(|| {
@@ -320,7 +296,7 @@ pub fn maximum(geometry: Geometry, window: [usize; 2], input: FlexTensor, tracke
     } else {
         (pool::maximum(input.values(), &shape), Winners::default())
     };
-    let output = map_beside(&input, output, shape.channels, shape.output);
+    let output = map::beside(&input, output, shape.channels, shape.output);
     let sizes = input.shape().to_vec();
     let back = WayBack::new(move |gradient, _| {
         let result = pool::maximum_gradient(Map::new(gradient).values(), &winners, &shape);
@@ -334,7 +310,7 @@ pub fn average(geometry: Geometry, window: [usize; 2], divisor: Divisor, input: 
     let input = Map::new(input);
     let shape = geometry.pool(input.shape(), window);
     let output = pool::average(input.values(), &shape, divisor);
-    let output = map_beside(&input, output, shape.channels, shape.output);
+    let output = map::beside(&input, output, shape.channels, shape.output);
     let sizes = input.shape().to_vec();
     let back = WayBack::new(move |gradient, _| {
         let result = pool::average_gradient(Map::new(gradient).values(), &shape, divisor);

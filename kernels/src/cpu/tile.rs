@@ -8,6 +8,7 @@
 
 use std::mem::MaybeUninit;
 
+use crate::cpu::memory::Buffer;
 use crate::cpu::simd::{Level, Vector, level};
 
 /// Rows of a tile.
@@ -108,6 +109,14 @@ pub fn panel() -> usize {
 /// Numbers up to a whole number of vectors.
 pub fn padded(columns: usize) -> usize {
     columns.next_multiple_of(level().lanes())
+}
+
+/// The numbers, filled up with zeros to a whole number of vectors.
+pub fn padded_copy(values: &[f32]) -> Buffer {
+    let mut padded = Buffer::new(self::padded(values.len()));
+    padded.as_mut().fill(0.0);
+    padded.as_mut()[..values.len()].copy_from_slice(values);
+    padded
 }
 
 /// Computes one tile.

@@ -371,7 +371,14 @@ mod tests {
             let row = |k: usize| k * c_out;
             let mut plain = Buffer::new(shape.output_len());
             let panels = Panels::pack(&kernel, 9 * c_in, c_out, row, 1);
-            crate::cpu::convolution::forward(&shape, &x, &panels, plain.as_mut(), Target::whole(&shape), finish);
+            crate::cpu::convolution::forward(
+                &shape,
+                &x,
+                &panels,
+                plain.as_mut(),
+                Target::whole(&shape),
+                finish,
+            );
             let mut ours = Buffer::new(shape.output_len());
             let filters = Filters::pack(&kernel, [c_in, c_out], row, 1);
             forward(&shape, &x, &filters, ours.as_mut(), finish, false);

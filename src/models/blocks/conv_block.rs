@@ -4,9 +4,9 @@ use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
-use oido_kernels as kernels;
+use oido_kernels::{self as kernels, Step};
 
-use super::{BatchNormOptions, Count, InitRng, batch_norm, conv2d, keras, max_2x2};
+use super::{BatchNormOptions, Count, InitRng, batch_norm, conv2d, keras};
 use crate::models::published::Published;
 
 /// Convolution 3 x 3 "same", ReLU, optional batch normalisation, maximum over 2 x 2 windows.
@@ -66,10 +66,8 @@ impl ConvBlock {
 
     /// `[batch, c_in, h, w]` → `[batch, c_out, h / 2, w / 2]`; an odd last row or column is dropped.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let mut x = kernels::conv2d_relu(&self.conv, input);
-        if let Some(norm) = &self.batch_norm {
-            x = kernels::batch_norm(norm, x);
-        }
-        max_2x2(x)
+        let norm = self.batch_norm.as_ref().map(Step::Norm);
+        let steps: Vec<_> = [Step::Relu].into_iter().chain(norm).chain([Step::Maximum([2, 2])]).collect();
+        kernels::conv2d_then(&self.conv, input, &steps)
     }
 }

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, TensorData};
-use oido_kernels as kernels;
+use oido_kernels::{self as kernels, Step};
 use serde::{Deserialize, Serialize};
 
 use super::init::{InitRng, glorot_uniform, normal, truncated_normal, uniform};
@@ -273,19 +273,17 @@ impl ConvNorm {
 
     /// `[batch, c_in, h, w]` → `[batch, c_out, h', w']`, no activation.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = kernels::conv2d(&self.conv, x);
         match &self.bn {
-            Norm::Whole(bn) => kernels::batch_norm(bn, x),
-            Norm::Shift(bn) => bn.forward(x, false),
+            Norm::Whole(bn) => kernels::conv2d_then(&self.conv, x, &[Step::Norm(bn)]),
+            Norm::Shift(bn) => bn.forward(kernels::conv2d(&self.conv, x), false),
         }
     }
 
     /// [`ConvNorm::forward`] and ReLU.
     pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = kernels::conv2d(&self.conv, x);
         match &self.bn {
-            Norm::Whole(bn) => kernels::batch_norm_relu(bn, x),
-            Norm::Shift(bn) => bn.forward(x, true),
+            Norm::Whole(bn) => kernels::conv2d_then(&self.conv, x, &[Step::Norm(bn), Step::Relu]),
+            Norm::Shift(bn) => bn.forward(kernels::conv2d(&self.conv, x), true),
         }
     }
 
