@@ -216,6 +216,12 @@ unsafe fn four<T: Vector>([a, b, c, d]: [T; 4]) -> [T; 4] {
     unsafe { [a.sub(c), b.add(c), c.sub(b), b.sub(d)] }
 }
 
+/// Number `y` of each column.
+#[inline(always)]
+fn across<T: Copy, const N: usize>(columns: &[[T; N]; 4], y: usize) -> [T; 4] {
+    [columns[0][y], columns[1][y], columns[2][y], columns[3][y]]
+}
+
 /// `Aᵀ m`.
 #[inline(always)]
 unsafe fn two<T: Vector>([a, b, c, d]: [T; 4]) -> [T; 2] {
@@ -248,7 +254,7 @@ by_vector! {
                         *column = four(*column);
                     }
                     for y in 0..4 {
-                        let row = four([d[0][y], d[1][y], d[2][y], d[3][y]]);
+                        let row = four(across(&d, y));
                         for (x, value) in row.into_iter().enumerate() {
                             value.store(to.add((4 * y + x) * plane + channel));
                         }
@@ -299,7 +305,7 @@ by_vector! {
                     }
                     let mut results = [[T::splat(0.0); 2]; 2];
                     for (y, row) in results.iter_mut().enumerate() {
-                        *row = two([columns[0][y], columns[1][y], columns[2][y], columns[3][y]]);
+                        *row = two(across(&columns, y));
                         for value in row {
                             *value = finish.apply(*value, lane);
                         }
