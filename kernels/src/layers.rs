@@ -3,7 +3,7 @@
 use burn::module::RunningState;
 use burn::nn::conv::{Conv1d, Conv2d};
 use burn::nn::pool::{AvgPool2d, MaxPool1d, MaxPool1dConfig, MaxPool2d, MaxPool2dConfig};
-use burn::nn::{BatchNorm, Linear};
+use burn::nn::{BatchNorm, Dropout, Linear};
 use burn::tensor::activation::{self, relu};
 use burn::tensor::{Device, Tensor};
 
@@ -244,6 +244,13 @@ pub fn normalise_train<const D: usize>(
     }
 }
 
+/// Layer normalisation (Ba et al. 2016) of the last axis, with a scale and a shift of that length.
+pub fn layer_norm<const D: usize>(x: Tensor<D>, affine: [Tensor<1>; 2], epsilon: f64) -> Tensor<D> {
+    on_cpu!(x => cpu::layer_norm(x, affine, epsilon));
+    let [scale, shift] = affine;
+    burn::tensor::module::layer_norm(x, scale, Some(shift), epsilon)
+}
+
 /// [`MaxPool2d`]: `[batch, channels, height, width]` → the maximum of each window.
 pub fn max_pool2d(layer: &MaxPool2d, x: Tensor<4>) -> Tensor<4> {
     on_cpu!(x, if layer.dilation == [1, 1] && !layer.ceil_mode => cpu::max_pool2d(layer, x));
@@ -342,6 +349,21 @@ pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn matmul<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> Tensor<D> {
     on_cpu!(a, if a.dims()[..D - 2] == b.dims()[..D - 2] => cpu::matmul(a, b));
     a.matmul(b)
+}
+
+/// Scaled dot-product attention (Vaswani et al. 2017) of `heads` parts of the vectors each for itself: queries, keys and
+/// values `[batch, steps, size]` → the same shape. Dropout falls on the weights.
+pub fn attention(qkv: [Tensor<3>; 3], heads: usize, dropout: &Dropout) -> Tensor<3> {
+    let [batch, steps, size] = qkv[0].dims();
+    let device = qkv[0].device();
+    let drops = dropout.prob > 0.0 && dropout.training.is_enabled() && device.is_autodiff();
+    on_cpu!(qkv[0], if !drops => cpu::attention(qkv, heads));
+    let part = size / heads;
+    // [batch, heads, steps, part]
+    let [q, k, v] = qkv.map(|x| x.reshape([batch, steps, heads, part]).swap_dims(1, 2));
+    let weights = softmax(matmul(q / (part as f64).sqrt(), k.swap_dims(2, 3)));
+    let weights = if drops { dropout.forward(weights) } else { weights };
+    matmul(weights, v).swap_dims(1, 2).reshape([batch, steps, size])
 }
 
 /// A function of each value by itself, such as an activation, of a map `[batch, channels, ..]`: on the CPU it sees the values as

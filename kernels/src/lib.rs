@@ -15,9 +15,9 @@ mod layers;
 mod prepared;
 
 pub use layers::{
-    Normalised, Step, add, add_relu, avg_pool2d, batch_norm, batch_norm_relu, cat_channels, conv1d,
-    conv1d_relu, conv1d_then, conv2d, conv2d_relu, conv2d_then, each, gelu, global_mean, linear, linear_relu,
-    lstm, matmul, max_pool1d, max_pool2d, move_statistics, normalise, normalise_train, relu6, scale_channels,
-    sigmoid, silu, softmax, tanh,
+    Normalised, Step, add, add_relu, attention, avg_pool2d, batch_norm, batch_norm_relu, cat_channels,
+    conv1d, conv1d_relu, conv1d_then, conv2d, conv2d_relu, conv2d_then, each, gelu, global_mean, layer_norm,
+    linear, linear_relu, lstm, matmul, max_pool1d, max_pool2d, move_statistics, normalise, normalise_train,
+    relu6, scale_channels, sigmoid, silu, softmax, tanh,
 };
 pub use prepared::Prepared;

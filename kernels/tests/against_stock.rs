@@ -5,13 +5,13 @@
 use burn::module::Param;
 use burn::nn::conv::{Conv1dConfig, Conv2dConfig};
 use burn::nn::pool::{AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig};
-use burn::nn::{BatchNorm, BatchNormConfig, LinearConfig, PaddingConfig1d, PaddingConfig2d};
+use burn::nn::{BatchNorm, BatchNormConfig, DropoutConfig, LinearConfig, PaddingConfig1d, PaddingConfig2d};
 use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Distribution, Tensor};
 use oido_kernels::{
-    self as kernels, Prepared, Step, add, add_relu, avg_pool2d, batch_norm, batch_norm_relu, cat_channels,
-    conv1d, conv1d_then, conv2d, conv2d_relu, conv2d_then, each, gelu, global_mean, linear_relu, lstm,
-    matmul, max_pool1d, max_pool2d, relu6, scale_channels, silu, softmax,
+    self as kernels, Prepared, Step, add, add_relu, attention, avg_pool2d, batch_norm, batch_norm_relu,
+    cat_channels, conv1d, conv1d_then, conv2d, conv2d_relu, conv2d_then, each, gelu, global_mean, layer_norm,
+    linear_relu, lstm, matmul, max_pool1d, max_pool2d, relu6, scale_channels, silu, softmax,
 };
 
 fn device() -> Device {
@@ -242,6 +242,22 @@ fn batch_norm_is_burns_in_training_and_after() {
 }
 
 #[test]
+fn layer_norm_is_burns() {
+    for (shape, offset) in [([1, 1, 7], 0.0), ([3, 5, 33], 4.0), ([2, 70, 190], 1.0)] {
+        let affine = || [random([shape[2]]) + 1.0, random([shape[2]])].map(Tensor::require_grad);
+        let [scale, shift] = affine();
+        let ours = |x| layer_norm(x, [scale.clone(), shift.clone()], 1e-3);
+        let stock = |x| burn::tensor::module::layer_norm(x, scale.clone(), Some(shift.clone()), 1e-3);
+        let x = random(shape) + offset;
+        same_of_input(&format!("{shape:?}"), x.clone(), ours, stock);
+        let towards = random(shape);
+        let [a, b] = [ours(x.clone()), stock(x)].map(|y| (y * towards.clone()).sum().backward());
+        close("scale", scale.grad(&a).unwrap(), scale.grad(&b).unwrap());
+        close("shift", shift.grad(&a).unwrap(), shift.grad(&b).unwrap());
+    }
+}
+
+#[test]
 fn pooling_is_burns() {
     use PaddingConfig2d::{Explicit, Same, Valid};
     for (shape, window, stride, padding) in [
@@ -310,6 +326,49 @@ fn lstm_is_its_equations() {
         close(&format!("{what}: recurrent"), recurrent.grad(&a).unwrap(), recurrent.grad(&b).unwrap());
         close(&format!("{what}: bias"), bias.grad(&a).unwrap(), bias.grad(&b).unwrap());
     }
+}
+
+#[test]
+fn attention_is_its_equations() {
+    let idle = DropoutConfig::new(0.0).init();
+    for [batch, steps, heads, part] in [[1, 1, 1, 1], [2, 5, 3, 7], [1, 33, 2, 16], [3, 130, 1, 20]] {
+        let size = heads * part;
+        let what = format!("{batch} {steps} {heads} {part}");
+        // Side by side, as a layer of all three gives them, so that steps are not contiguous.
+        let parts = |x: Tensor<3>| [0, 1, 2].map(|i| x.clone().narrow(2, i * size, size));
+        let stock = |x: Tensor<3>| {
+            let split = |x: Tensor<3>| x.reshape([batch, steps, heads, part]).swap_dims(1, 2);
+            let [q, k, v] = parts(x).map(split);
+            let scores = q.matmul(k.swap_dims(2, 3)) / (part as f64).sqrt();
+            let result = burn::tensor::activation::softmax(scores, 3).matmul(v);
+            result.swap_dims(1, 2).reshape([batch, steps, size])
+        };
+        let x = random([batch, steps, 3 * size]) * 3.0;
+        same_of_input(&what, x, |x| attention(parts(x), heads, &idle), stock);
+    }
+}
+
+/// Two steps, two heads of one number each, by hand.
+#[test]
+fn each_head_weighs_the_values_by_its_own_scores() {
+    let tensor = |values: [[f32; 2]; 2]| Tensor::<3>::from_data([values], &device());
+    let (q, k, v) = (
+        tensor([[1.0, 0.0], [2.0, 0.0]]),
+        tensor([[0.0, 5.0], [1.0, 7.0]]),
+        tensor([[1.0, 2.0], [3.0, 6.0]]),
+    );
+    let share = |score: f32| 1.0 / (1.0 + (-score).exp());
+    // First head: scores 0 and q; second head: query 0, so the mean.
+    let expected = tensor([[1.0 + 2.0 * share(1.0), 4.0], [1.0 + 2.0 * share(2.0), 4.0]]);
+    let attend = |probability| {
+        let dropout = DropoutConfig::new(probability).init();
+        attention([q.clone(), k.clone(), v.clone()], 2, &dropout)
+    };
+    close("idle", attend(0.0), expected.clone());
+    // So little drops that nothing does; the weights are there to be dropped.
+    close("dropping", attend(1e-12), expected);
+    let all_drop = values(attend(1.0 - 1e-6));
+    assert!(all_drop.iter().all(|x| *x == 0.0), "{all_drop:?}");
 }
 
 #[test]

@@ -3,9 +3,7 @@
 
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{
-    Dropout, DropoutConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig, PaddingConfig2d,
-};
+use burn::nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, TensorData};
 use oido_kernels as kernels;
 use serde::{Deserialize, Serialize};
@@ -13,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Model;
 use super::architecture::{Architecture, Options, Stage};
 use super::blocks::torch;
-use super::blocks::{Count, InitRng, attend, check_heads, check_layers, check_steps, normal};
+use super::blocks::{Count, InitRng, LayerNorm, check_heads, check_layers, check_steps, normal};
 use super::published::{Layout, Published};
 use crate::config::ConfigError;
 use crate::features::FeatureShape;
@@ -146,7 +144,7 @@ impl AstConfig {
     }
 
     fn layer_norm(&self, device: &Device) -> LayerNorm {
-        LayerNormConfig::new(self.hidden_size).with_epsilon(self.layer_norm_eps).init(device)
+        LayerNorm::new(self.hidden_size, self.layer_norm_eps, device)
     }
 }
 
@@ -393,7 +391,7 @@ impl Layer {
 impl Attention {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let qkv = [&self.query, &self.key, &self.value].map(|layer| kernels::linear(layer, x.clone()));
-        kernels::linear(&self.output, attend(qkv, self.heads, &self.dropout))
+        kernels::linear(&self.output, kernels::attention(qkv, self.heads, &self.dropout))
     }
 }
 

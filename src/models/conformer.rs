@@ -2,9 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::nn::conv::Conv1d;
-use burn::nn::{
-    BatchNorm, Dropout, DropoutConfig, GroupNorm, GroupNormConfig, LayerNorm, LayerNormConfig, Linear,
-};
+use burn::nn::{BatchNorm, Dropout, DropoutConfig, GroupNorm, GroupNormConfig, Linear};
 use burn::tensor::activation::glu;
 use burn::tensor::{Device, Tensor};
 use oido_kernels as kernels;
@@ -14,11 +12,14 @@ use super::Model;
 use super::architecture::{Architecture, Options, Stage};
 use super::blocks::torch::{self, conv1d, depthwise_conv1d, linear};
 use super::blocks::{
-    self, BatchNormOptions, Count, InitRng, attend, batch_norm, check_heads, check_layers, check_steps,
+    self, BatchNormOptions, Count, InitRng, LayerNorm, batch_norm, check_heads, check_layers, check_steps,
 };
 use super::published::{Layout, Published};
 use crate::config::ConfigError;
 use crate::features::FeatureShape;
+
+/// Added to the variance by layer normalisation (PyTorch's default).
+const LAYER_NORM_EPSILON: f64 = 1e-5;
 
 /// Options of [`Conformer`], in torchaudio's words; the default is Conformer (S) of the paper (whose kernel of 32 steps
 /// cannot be centred: 31).
@@ -128,7 +129,7 @@ impl ConformerConfig {
 
     fn feed_forward(&self, rng: &mut InitRng, device: &Device) -> FeedForward {
         FeedForward {
-            layer_norm: LayerNormConfig::new(self.hidden_size).init(device),
+            layer_norm: LayerNorm::new(self.hidden_size, LAYER_NORM_EPSILON, device),
             linear1: linear(rng, self.hidden_size, self.ffn_dim, device),
             linear2: linear(rng, self.ffn_dim, self.hidden_size, device),
             dropout: DropoutConfig::new(self.dropout).init(),
@@ -153,7 +154,7 @@ impl ConformerConfig {
         let hidden = self.hidden_size;
         let group_norm = || GroupNormConfig::new(1, hidden).init(device);
         Convolution {
-            layer_norm: LayerNormConfig::new(hidden).init(device),
+            layer_norm: LayerNorm::new(hidden, LAYER_NORM_EPSILON, device),
             pointwise1: conv1d(rng, [hidden, 2 * hidden], 1, 1, 0, device),
             depthwise: depthwise_conv1d(rng, hidden, self.depthwise_conv_kernel_size, device),
             batch_norm: (!self.use_group_norm).then(|| batch_norm(hidden, self.batch_norm, device)),
@@ -164,7 +165,7 @@ impl ConformerConfig {
     }
 
     fn layer(&self, rng: &mut InitRng, device: &Device) -> Layer {
-        let norm = || LayerNormConfig::new(self.hidden_size).init(device);
+        let norm = || LayerNorm::new(self.hidden_size, LAYER_NORM_EPSILON, device);
         Layer {
             ffn1: self.feed_forward(rng, device),
             self_attn_layer_norm: norm(),
@@ -329,8 +330,10 @@ impl Attention {
         let hidden = x.dims()[2];
         let all = kernels::linear(&self.in_proj, x);
         let qkv = [0, 1, 2].map(|part| all.clone().narrow(2, part * hidden, hidden));
-        self.dropout
-            .forward(kernels::linear(&self.out_proj, attend(qkv, self.heads, &self.attention_dropout)))
+        self.dropout.forward(kernels::linear(
+            &self.out_proj,
+            kernels::attention(qkv, self.heads, &self.attention_dropout),
+        ))
     }
 }
 

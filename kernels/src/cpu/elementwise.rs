@@ -124,7 +124,7 @@ pub fn softmax_gradient(y: &[f32], dy: &[f32], width: usize) -> Buffer {
 }
 
 /// Numbers of a task of whole rows.
-fn rows_of_task(x: &[f32], width: usize) -> usize {
+pub(super) fn rows_of_task(x: &[f32], width: usize) -> usize {
     assert!(width > 0 && x.len().is_multiple_of(width), "{} numbers in rows of {width}", x.len());
     (TASK / width).max(1) * width
 }
@@ -150,7 +150,7 @@ fn each_slope(x: &[f32], dy: &[f32], dx: &mut [f32], of: impl Fn(f32) -> f32) {
 
 /// Folds `term` of each place of the rows by `join`, in [`LANES`] chains that are joined at the end.
 #[inline(always)]
-fn fold<const N: usize>(
+pub(super) fn fold<const N: usize>(
     rows: [&[f32]; N],
     start: f32,
     term: impl Fn([f32; N]) -> f32,

@@ -176,6 +176,10 @@ pub fn normalise<const D: usize>(
     (x, scale, shift).apply(|inputs, _| operators::batch_norm(how, inputs))
 }
 
+pub fn layer_norm<const D: usize>(x: Tensor<D>, [scale, shift]: [Tensor<1>; 2], epsilon: f64) -> Tensor<D> {
+    (x, scale, shift).apply(move |inputs, _| operators::layer_norm(epsilon, inputs))
+}
+
 /// A pooling without dilation that rounds its size down.
 pub fn max_pool2d(layer: &MaxPool2d, x: Tensor<4>) -> Tensor<4> {
     maximum(&layer.padding, layer.kernel_size, layer.stride, x)
@@ -234,6 +238,11 @@ pub fn each<const D: usize>(x: Tensor<D>, function: Function) -> Tensor<D> {
 
 pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     (x,).apply(|[x], _| operators::softmax(x))
+}
+
+pub fn attention(qkv: [Tensor<3>; 3], heads: usize) -> Tensor<3> {
+    let [q, k, v] = qkv;
+    (q, k, v).apply(move |inputs, _| operators::attention(heads, inputs))
 }
 
 /// With the same leading axes on both sides.

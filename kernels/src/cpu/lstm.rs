@@ -8,10 +8,11 @@ use rayon::prelude::*;
 
 use crate::cpu::convolution::{self, Panels, Target};
 use crate::cpu::math::{sigmoid, tanh};
+use crate::cpu::matrix::{Matrix, Rows};
 use crate::cpu::memory::Buffer;
 use crate::cpu::norm::bias_gradient;
 use crate::cpu::simd::vectorised;
-use crate::cpu::tile::{self, Finish, ROWS, Tile};
+use crate::cpu::tile::{self, Finish};
 
 /// Sizes of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +107,7 @@ pub fn forward(shape: &Shape, input: &[f32], weights: &Weights<'_>) -> (Buffer, 
         return (output, States { gates, cells });
     }
     affine(&shape.dense(shape.input, wide), input, weights, gates.as_mut());
-    let recurrent = Matrix::pack(hidden, wide, |k, j| weights.recurrent[k * wide + j]);
+    let recurrent = Matrix::rows(weights.recurrent, wide, hidden, wide);
     let group = shape.group() * steps;
     gates
         .as_mut()
@@ -131,7 +132,7 @@ pub fn gradient(
     assert_eq!(dy.len(), shape.batch * steps * hidden, "numbers of the gradient");
     assert_eq!([y.len(), states.cells.as_ref().len()], [dy.len(); 2], "states of this shape");
     let mut slopes = Buffer::new(shape.batch * steps * wide);
-    let turned = Matrix::pack(wide, hidden, |k, j| weights.recurrent[j * wide + k]);
+    let turned = Matrix::columns(weights.recurrent, wide, wide, hidden);
     let group = shape.group() * steps;
     slopes
         .as_mut()
@@ -180,68 +181,6 @@ fn turned_product(shape: &Shape, kernel: &[f32], slopes: &[f32]) -> Buffer {
     result
 }
 
-/// A matrix that is multiplied again and again: panel after panel, each row of a panel contiguous.
-struct Matrix {
-    data: Buffer,
-    depth: usize,
-    columns: usize,
-}
-
-impl Matrix {
-    /// `[depth, columns]` of `of(row, column)`.
-    fn pack(depth: usize, columns: usize, of: impl Fn(usize, usize) -> f32) -> Self {
-        let mut data = Buffer::new(depth * tile::padded(columns));
-        for (p, panel) in data.as_mut().chunks_mut((depth * tile::panel()).max(1)).enumerate() {
-            let wide = panel.len() / depth;
-            for (k, line) in panel.chunks_exact_mut(wide).enumerate() {
-                for (j, value) in line.iter_mut().enumerate() {
-                    let column = p * tile::panel() + j;
-                    *value = if column < columns { of(k, column) } else { 0.0 };
-                }
-            }
-        }
-        Self { data, depth, columns }
-    }
-
-    /// `C = A * self`, with `finish`, for `rows` rows of `A`.
-    ///
-    /// # Safety
-    /// From `a` on there are `rows` rows of `depth` numbers, `a_row` apart, and from `c` on as many of `columns` numbers,
-    /// `c_row` apart, which nobody else uses meanwhile.
-    unsafe fn product(
-        &self,
-        a: *const f32,
-        a_row: usize,
-        c: *mut f32,
-        c_row: usize,
-        rows: usize,
-        finish: Finish,
-    ) {
-        for start in (0..self.columns).step_by(tile::panel()) {
-            let columns = tile::panel().min(self.columns - start);
-            for row in (0..rows).step_by(ROWS) {
-                // SAFETY: the caller's rows; a panel of `self` has whole vectors.
-                unsafe {
-                    tile::run(&Tile {
-                        a: a.add(row * a_row),
-                        a_row,
-                        a_step: 1,
-                        b: self.data.as_ref()[start * self.depth..].as_ptr(),
-                        b_step: tile::padded(columns),
-                        runs: &[(0, 0)],
-                        steps: self.depth,
-                        c: c.add(row * c_row + start),
-                        c_row,
-                        rows: ROWS.min(rows - row),
-                        columns,
-                        finish,
-                    });
-                }
-            }
-        }
-    }
-}
-
 /// Takes some sequences through all steps. `gates` holds the products with the input.
 fn run(shape: &Shape, recurrent: &Matrix, gates: &mut [f32], output: &mut [f32], cells: &mut [f32]) {
     let (steps, hidden, wide) = (shape.steps, shape.hidden, shape.gates());
@@ -254,7 +193,8 @@ fn run(shape: &Shape, recurrent: &Matrix, gates: &mut [f32], output: &mut [f32],
             unsafe {
                 let h = output[before * hidden..].as_ptr();
                 let to = gates[step * wide..].as_mut_ptr();
-                recurrent.product(h, steps * hidden, to, steps * wide, sequences, Finish::ADD);
+                let rows = Rows { start: h, row: steps * hidden, step: 1 };
+                recurrent.product(rows, 0..hidden, (to, steps * wide), sequences, Finish::ADD);
             }
         }
         for sequence in 0..sequences {
@@ -291,7 +231,8 @@ fn back(shape: &Shape, turned: &Matrix, gates: &[f32], cells: &[f32], dy: &[f32]
             // SAFETY: row `i` is step `after` of sequence `i` in `slopes`, and row `i` of `carried`, which are this task's.
             unsafe {
                 let (from, to) = (slopes[after * wide..].as_ptr(), carried.as_mut().as_mut_ptr());
-                turned.product(from, steps * wide, to, hidden, sequences, Finish::STORE);
+                let rows = Rows { start: from, row: steps * wide, step: 1 };
+                turned.product(rows, 0..wide, (to, hidden), sequences, Finish::STORE);
             }
         }
         after = Some(step);

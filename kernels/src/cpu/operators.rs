@@ -3,9 +3,11 @@
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
+use crate::cpu::attention::{self, Steps};
 use crate::cpu::convolution::{self, Packed, Panels, Shape, Target};
 use crate::cpu::depthwise;
 use crate::cpu::elementwise::{self, Function};
+use crate::cpu::layer_norm;
 use crate::cpu::lstm;
 use crate::cpu::map::{self, Map, floats};
 use crate::cpu::memory::Buffer;
@@ -287,6 +289,23 @@ pub fn batch_norm(how: BatchNorm, [input, gamma, beta]: [FlexTensor; 3]) -> Done
     (output, back)
 }
 
+/// Layer normalisation of the last axis by a scale and a shift.
+pub fn layer_norm(epsilon: f64, inputs: [FlexTensor; 3]) -> Done<3> {
+    let [x, gamma, beta] = inputs.map(|input| input.to_contiguous());
+    let (output, rows) = layer_norm::forward(floats(&x), floats(&gamma), floats(&beta), epsilon);
+    let output = map::tensor(output, x.layout().shape());
+    let back = WayBack::new(move |gradient: FlexTensor, _| {
+        let gradient = gradient.to_contiguous();
+        let found = layer_norm::gradient(floats(&x), floats(&gamma), &rows, floats(&gradient));
+        [
+            Some(map::tensor(found.input, x.layout().shape())),
+            Some(map::tensor(found.gamma, gamma.layout().shape())),
+            Some(map::tensor(found.beta, gamma.layout().shape())),
+        ]
+    });
+    (output, back)
+}
+
 /// Maximum over windows of `[batch, channels, ..]`; only if it is `tracked`, who won is remembered.
 pub fn maximum(geometry: Geometry, window: [usize; 2], input: FlexTensor, tracked: bool) -> Done<1> {
     let input = Map::new(input);
@@ -422,6 +441,33 @@ pub fn softmax(input: FlexTensor) -> Done<1> {
 /// Size of the last axis.
 fn last(tensor: &FlexTensor) -> usize {
     tensor.layout().shape().last().copied().unwrap_or(1)
+}
+
+/// Scaled dot-product attention of queries, keys and values `[batch, steps, heads * part]`, of each head for itself.
+pub fn attention(heads: usize, inputs: [FlexTensor; 3]) -> Done<3> {
+    let inputs = inputs.map(|input| {
+        let there = input.layout().strides()[2] == 1 && input.layout().has_positive_strides();
+        if there { input } else { input.to_contiguous() }
+    });
+    let sizes = inputs[0].layout().shape().to_vec();
+    let shape = attention::Shape { batch: sizes[0], steps: sizes[1], heads, part: sizes[2] / heads };
+    let (output, sums) = attention::forward(&shape, inputs.each_ref().map(steps));
+    let output = map::tensor(output, &sizes);
+    let result = output.clone();
+    let back = WayBack::new(move |gradient: FlexTensor, _| {
+        let gradient = gradient.to_contiguous();
+        let outputs = [floats(&result), floats(&gradient)];
+        let found = attention::gradient(&shape, inputs.each_ref().map(steps), &sums, outputs);
+        found.map(|values| Some(map::tensor(values, &sizes)))
+    });
+    (output, back)
+}
+
+/// A tensor `[batch, steps, size]` whose last axis is contiguous, where it stands.
+fn steps(tensor: &FlexTensor) -> Steps<'_> {
+    let layout = tensor.layout();
+    let [sequence, step] = [0, 1].map(|axis| layout.strides()[axis].unsigned_abs());
+    Steps { values: &tensor.storage::<f32>()[layout.start_offset()..], sequence, step }
 }
 
 /// Products of matrices: `[.., rows, depth]` by `[.., depth, columns]`, as many of one as of the other.

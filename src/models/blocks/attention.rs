@@ -1,8 +1,4 @@
-//! Attention between the steps of a sequence.
-
-use burn::nn::Dropout;
-use burn::tensor::Tensor;
-use oido_kernels as kernels;
+//! What the options of attention between the steps of a sequence may be.
 
 use crate::config::ConfigError;
 
@@ -10,17 +6,6 @@ use crate::config::ConfigError;
 const MAX_LAYERS: usize = 1000;
 /// Most weights of attention of one clip in one layer: 1 GiB of them.
 const MAX_WEIGHTS: usize = 1 << 28;
-
-/// Scaled dot-product attention (Vaswani et al. 2017) of `heads` parts of the vectors each for itself: queries, keys and
-/// values `[batch, steps, size]` → the same shape. Dropout falls on the weights.
-pub fn attend(qkv: [Tensor<3>; 3], heads: usize, dropout: &Dropout) -> Tensor<3> {
-    let [batch, steps, size] = qkv[0].dims();
-    let part = size / heads;
-    // [batch, heads, steps, part]
-    let [q, k, v] = qkv.map(|x| x.reshape([batch, steps, heads, part]).swap_dims(1, 2));
-    let weights = kernels::softmax(kernels::matmul(q / (part as f64).sqrt(), k.swap_dims(2, 3)));
-    kernels::matmul(dropout.forward(weights), v).swap_dims(1, 2).reshape([batch, steps, size])
-}
 
 /// Refuses no layers, and more than anybody has; `key` is the option's name.
 pub fn check_layers(layers: usize, key: &str) -> Result<(), ConfigError> {
@@ -58,28 +43,6 @@ fn refuse(key: &str, reason: String) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::nn::DropoutConfig;
-    use burn::tensor::{Device, TensorData};
-
-    /// Two steps, two heads of one number each, by hand.
-    #[test]
-    fn each_head_weighs_the_values_by_its_own_scores() {
-        let device = Device::flex();
-        let tensor = |values: [[f32; 2]; 2]| Tensor::<3>::from_data(TensorData::from([values]), &device);
-        let (q, k, v) = (
-            tensor([[1.0, 0.0], [2.0, 0.0]]),
-            tensor([[0.0, 5.0], [1.0, 7.0]]),
-            tensor([[1.0, 2.0], [3.0, 6.0]]),
-        );
-        let found: Vec<f32> =
-            attend([q, k, v], 2, &DropoutConfig::new(0.0).init()).into_data().try_to_vec().unwrap();
-        let share = |score: f32| 1.0 / (1.0 + (-score).exp());
-        // First head: scores 0 and q; second head: query 0, so the mean.
-        let expected = [1.0 + 2.0 * share(1.0), 4.0, 1.0 + 2.0 * share(2.0), 4.0];
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
-        }
-    }
 
     #[test]
     fn heads_must_divide_the_size() {
