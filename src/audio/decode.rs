@@ -1,6 +1,7 @@
 //! Encoded bytes → mono samples at the file's own rate, inside [`Limits`].
 
 use std::io::{ErrorKind, Seek, SeekFrom};
+use std::ops::Range;
 
 use symphonia::core::audio::GenericAudioBufferRef;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
@@ -16,6 +17,7 @@ use symphonia::core::units::Timestamp;
 use symphonia::default::{get_codecs, get_probe};
 
 use super::contain::contained;
+use super::pcm::Pcm;
 use super::recognise::{HEAD, refuse_known};
 use super::source::{Budget, Media};
 use super::{Error, Limits, Source, Waveform, chunk_lengths};
@@ -115,6 +117,8 @@ struct Decoding<'a> {
     limits: &'a Limits,
     reader: Box<dyn FormatReader>,
     decoder: Box<dyn AudioDecoder>,
+    /// Of codecs that need no decoder.
+    pcm: Option<Pcm>,
     track: u32,
     rate: u32,
     channels: usize,
@@ -122,8 +126,6 @@ struct Decoding<'a> {
     announced: Option<u64>,
     /// Timestamp of the first frame, where timestamps count frames.
     first: Option<i64>,
-    /// The reader has jumped, and the next sound tells where to.
-    jumped: bool,
     damage: Option<String>,
 }
 
@@ -145,9 +147,9 @@ impl<'a> Decoding<'a> {
             track.time_base.is_some_and(|base| (base.numer.get(), base.denom.get()) == (1, rate));
         // What lies before 0 is the encoder's delay, which is trimmed.
         let first = counts_frames.then_some(track.start_ts.get().max(0));
+        let pcm = Pcm::of(decoder.codec_params());
         let track = track.id;
-        let jumped = false;
-        Ok(Self { name, limits, reader, decoder, track, rate, channels, announced, first, jumped, damage })
+        Ok(Self { name, limits, reader, decoder, pcm, track, rate, channels, announced, first, damage })
     }
 
     /// Decodes `part`.
@@ -162,7 +164,9 @@ impl<'a> Decoding<'a> {
             return Err(self.too_long());
         }
         let mut mix = MonoMix::new(skip, keep.min(max_frames.saturating_add(1)));
-        self.seek(skip)?;
+        // No file has more samples than bytes, unless it is compressed.
+        mix.samples.reserve(wanted.min(budget.file_len()) as usize);
+        self.seek(&mut mix)?;
         let (mut packets, mut failures, mut empty) = (0u64, 0u32, 0u32);
         while !mix.is_full() {
             let Some(packet) = self.next_packet()? else { break };
@@ -192,14 +196,15 @@ impl<'a> Decoding<'a> {
         self.finish(mix, part)
     }
 
-    /// Jumps close to the frame `skip` instead of decoding all that lies before it.
-    fn seek(&mut self, skip: u64) -> Result<(), Error> {
+    /// Jumps close to the first wanted frame instead of decoding all that lies before it.
+    fn seek(&mut self, mix: &mut MonoMix) -> Result<(), Error> {
         let codec = self.decoder.codec_info().short_name;
         let needs_no_past = codec == "flac" || codec.starts_with("pcm_");
         let preroll = if needs_no_past { 0 } else { PREROLL_SECONDS * u64::from(self.rate) };
         // Less is decoded sooner than jumped over.
         let worthwhile = preroll.max(u64::from(self.rate) / 2);
-        let (Some(first), Some(target)) = (self.first, skip.checked_sub(preroll).filter(|t| *t > worthwhile))
+        let (Some(first), Some(target)) =
+            (self.first, mix.skip.checked_sub(preroll).filter(|t| *t > worthwhile))
         else {
             return Ok(());
         };
@@ -211,7 +216,7 @@ impl<'a> Decoding<'a> {
         // Where there is no way to jump, back to the start.
         to(target).or_else(|_| to(first)).map_err(|error| undecodable(self.name, &error))?;
         self.decoder.reset();
-        self.jumped = true;
+        mix.landing = Some(first);
         Ok(())
     }
 
@@ -226,7 +231,7 @@ impl<'a> Decoding<'a> {
                     let reason = format!("its sample rate changes from {} Hz to {rate} Hz", self.rate);
                     return Err(Error::Undecodable { name: self.name.to_owned(), reason });
                 }
-                (self.track, self.decoder) = (track.id, decoder);
+                (self.track, self.pcm, self.decoder) = (track.id, Pcm::of(decoder.codec_params()), decoder);
                 self.reader.next_packet().or_else(|error| self.end(&error).map(|()| None))
             }
             Err(error) => self.end(&error).map(|()| None),
@@ -247,6 +252,13 @@ impl<'a> Decoding<'a> {
 
     /// Decodes one packet into `mix`; false when it cannot be decoded.
     fn decode_packet(&mut self, packet: &Packet, mix: &mut MonoMix) -> Result<bool, Error> {
+        if let Some(pcm) = self.pcm {
+            let frames = pcm.frames(&packet.data);
+            mix.land(self.name, packet, frames)?;
+            let wanted = mix.pass(frames);
+            pcm.mix(&packet.data, wanted, &mut mix.samples);
+            return Ok(true);
+        }
         let error = match self.decoder.decode(packet) {
             Ok(buffer) => {
                 let (rate, channels) = (buffer.spec().rate(), buffer.spec().channels().count());
@@ -256,22 +268,14 @@ impl<'a> Decoding<'a> {
                     return Err(Error::Undecodable { name: self.name.to_owned(), reason });
                 }
                 self.channels = channels;
-                if self.jumped && buffer.frames() > 0 {
-                    self.jumped = false;
-                    mix.position =
-                        packet.pts.get().saturating_sub(self.first.unwrap_or(0)).max(0).unsigned_abs();
-                    if mix.position > mix.skip {
-                        let reason = "its timestamps contradict each other".to_owned();
-                        return Err(Error::Undecodable { name: self.name.to_owned(), reason });
-                    }
-                }
+                mix.land(self.name, packet, buffer.frames())?;
                 mix.push(&buffer);
                 return Ok(true);
             }
             Err(error) => error,
         };
         // What is damaged before the wanted part does not matter (just after a jump it is even expected).
-        if !self.jumped && mix.position.saturating_add(packet.dur.get()) >= mix.skip {
+        if mix.landing.is_none() && mix.position.saturating_add(packet.dur.get()) >= mix.skip {
             self.note_damage(&error);
         }
         Ok(false)
@@ -297,7 +301,7 @@ impl<'a> Decoding<'a> {
                 None => Error::NoAudio { name },
             });
         }
-        if let Some(index) = samples.iter().position(|x| x.is_nan() || x.abs() > MAX_SAMPLE) {
+        if let Some(index) = bad_sample(&samples) {
             return Err(Error::BadSample { name, index, value: samples[index] });
         }
         let waveform = Waveform { samples, sample_rate: self.rate };
@@ -385,6 +389,14 @@ fn describe(error: &Symphonia) -> String {
     }
 }
 
+/// The first sample that no recording has.
+fn bad_sample(samples: &[f32]) -> Option<usize> {
+    let bad = |x: &f32| x.is_nan() || x.abs() > MAX_SAMPLE;
+    // Blocks are looked at to their end, which goes several samples at a time.
+    let block = samples.chunks(1024).position(|block| block.iter().fold(false, |found, x| found | bad(x)))?;
+    (block * 1024..samples.len()).find(|i| bad(&samples[*i]))
+}
+
 /// Collects the mean of the channels, skipping the first frames and keeping at most so many.
 struct MonoMix {
     samples: Vec<f32>,
@@ -393,35 +405,53 @@ struct MonoMix {
     position: u64,
     skip: u64,
     keep: u64,
+    /// After a jump: the timestamp of the first frame of all. The next sound tells how far from it the reader landed.
+    landing: Option<i64>,
 }
 
 impl MonoMix {
     fn new(skip: u64, keep: u64) -> Self {
-        Self { samples: Vec::new(), planes: Vec::new(), position: 0, skip, keep }
+        Self { samples: Vec::new(), planes: Vec::new(), position: 0, skip, keep, landing: None }
     }
 
     fn is_full(&self) -> bool {
         self.samples.len() as u64 >= self.keep
     }
 
-    fn push(&mut self, buffer: &GenericAudioBufferRef<'_>) {
-        let frames = buffer.frames() as u64;
+    /// Finds out where a packet of so many frames lies, if that is open.
+    fn land(&mut self, name: &str, packet: &Packet, frames: usize) -> Result<(), Error> {
+        let Some(first) = self.landing.take_if(|_| frames > 0) else { return Ok(()) };
+        self.position = packet.pts.get().saturating_sub(first).max(0).unsigned_abs();
+        if self.position > self.skip {
+            let reason = "its timestamps contradict each other".to_owned();
+            return Err(Error::Undecodable { name: name.to_owned(), reason });
+        }
+        Ok(())
+    }
+
+    /// Goes past the next frames; those of them that are wanted.
+    fn pass(&mut self, frames: usize) -> Range<usize> {
+        let frames = frames as u64;
         let begin = self.skip.saturating_sub(self.position).min(frames);
         let room = self.keep - (self.samples.len() as u64).min(self.keep);
         let end = begin + room.min(frames - begin);
         self.position += frames;
-        if begin == end {
+        begin as usize..end as usize
+    }
+
+    fn push(&mut self, buffer: &GenericAudioBufferRef<'_>) {
+        let wanted = self.pass(buffer.frames());
+        if wanted.is_empty() {
             return;
         }
         buffer.copy_to_vecs_planar(&mut self.planes);
-        let (begin, end) = (begin as usize, end as usize);
         match self.planes.as_slice() {
-            [mono] => self.samples.extend_from_slice(&mono[begin..end]),
+            [mono] => self.samples.extend_from_slice(&mono[wanted]),
             planes => {
                 let channels = planes.len() as f32;
                 // Summed in channel order, as numpy's mean over the channel axis.
                 let sum = |i: usize| planes.iter().fold(0.0, |sum, plane| sum + plane[i]);
-                self.samples.extend((begin..end).map(|i| sum(i) / channels));
+                self.samples.extend(wanted.map(|i| sum(i) / channels));
             }
         }
     }

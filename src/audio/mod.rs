@@ -25,6 +25,7 @@ mod decode;
 mod encode;
 mod error;
 mod limits;
+mod pcm;
 mod recognise;
 mod resample;
 mod silence;
