@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use serde::de::value::{MapAccessDeserializer, MapDeserializer};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use toml::{Table, Value};
 
 /// A configuration that cannot be used, with the field at fault.
@@ -66,6 +67,37 @@ pub fn parse<T: DeserializeOwned>(text: &str, sets: &[String], origin: &str) -> 
     })
 }
 
+/// Reads a type that is told apart by its `name` (`#[serde(tag = "name")]`) also from the name alone: `"sgd"` is
+/// `{ name = "sgd" }`. For `#[serde(deserialize_with)]`.
+pub fn name_or_table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct NameOrTable<T>(std::marker::PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for NameOrTable<T> {
+        type Value = T;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+            formatter.write_str("a name, or a table with a name")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<T, E> {
+            T::deserialize(MapDeserializer::new(std::iter::once(("name", name))))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_any(NameOrTable(std::marker::PhantomData))
+}
+
+/// As [`name_or_table`], for a key that may be left out.
+pub fn some_name_or_table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    name_or_table(deserializer).map(Some)
+}
+
 fn at_its_line(text: &str, error: &toml::de::Error, origin: &str) -> ConfigError {
     let message = one_line(error.message());
     match offending(text, error) {
@@ -125,6 +157,37 @@ mod tests {
 
     fn table(text: &str) -> Table {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_name_alone_is_a_table_with_nothing_but_the_name() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+        enum Kind {
+            Plain {},
+            Round {
+                #[serde(default)]
+                radius: u32,
+            },
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Holder {
+            #[serde(deserialize_with = "name_or_table")]
+            kind: Kind,
+        }
+        let kind = |text: &str| parse::<Holder>(text, &[], "r.toml").map(|holder| holder.kind);
+        assert_eq!(kind("kind = 'plain'").unwrap(), Kind::Plain {});
+        assert_eq!(kind("kind = 'round'").unwrap(), Kind::Round { radius: 0 });
+        assert_eq!(kind("[kind]\nname = 'round'\nradius = 2").unwrap(), Kind::Round { radius: 2 });
+        for (text, expected) in [
+            ("kind = 'square'", "unknown variant `square`, expected `plain` or `round`"),
+            ("kind = { name = 'plain', radius = 2 }", "unknown field `radius`"),
+            ("kind = { radius = 2 }", "missing field `name`"),
+            ("kind = 3", "expected a name, or a table with a name"),
+        ] {
+            let error = kind(text).unwrap_err().to_string();
+            assert!(error.starts_with("r.toml, line 1: `kind = ") && error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::config::BundleConfig;
 use super::pack::BundleParts;
 use crate::audio::AudioConfig;
+use crate::decision::Task;
 
 /// Numbers of `metrics.json` worth a place on the card, when they are there.
-const HEADLINES: [&str; 4] = ["accuracy", "macro_f1", "weighted_f1", "log_loss"];
+const HEADLINES: [&str; 5] = ["lwlrap", "accuracy", "macro_f1", "weighted_f1", "log_loss"];
 
 /// The card of a bundle; a pure function of its parts.
 pub(super) fn card(parts: &BundleParts) -> String {
@@ -38,12 +40,11 @@ pub(super) fn card(parts: &BundleParts) -> String {
     let _ = write!(
         text,
         "---\n\n# {}\n\nAn audio classifier of the {} family, trained with oido.\n\n\
-         | | |\n|---|---|\n| input | {} |\n| decision | below a score of {} the answer is `{}` |\n",
+         | | |\n|---|---|\n| input | {} |\n| decision | {} |\n",
         one_line(&config.name),
         config.model.name(),
         input(&config.audio),
-        config.decision.threshold,
-        one_line(&config.decision.indeterminate),
+        decision(config),
     );
     if let Some(started) = &parts.started_from {
         let _ = writeln!(text, "| trained from | {} |", one_line(&started.to_string()));
@@ -72,6 +73,17 @@ fn input(audio: &AudioConfig) -> String {
         audio.shorter.describe(),
         audio.longer.describe(audio.clip_seconds)
     )
+}
+
+/// How scores become an answer.
+fn decision(config: &BundleConfig) -> String {
+    let (threshold, word) = (config.decision.threshold, one_line(&config.decision.indeterminate));
+    match config.task {
+        Task::SingleLabel => format!("below a score of {threshold} the answer is `{word}`"),
+        Task::MultiLabel => {
+            format!("every label with a score of at least {threshold}; when there is none, `{word}`")
+        }
+    }
 }
 
 /// The number called `name`, at the top level or one below.

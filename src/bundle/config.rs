@@ -2,17 +2,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::audio::AudioConfig;
 use crate::config::ConfigError;
-use crate::decision::DecisionConfig;
+use crate::decision::{DecisionConfig, Task};
 use crate::features::{FeatureConfig, Stats};
 use crate::models::ModelConfig;
-
-/// What the scores mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// Exactly one label a clip: scores are a softmax and sum to one.
-    SingleLabel,
-}
 
 /// `config.json`: everything between a recording and a decision, every number written out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -31,7 +31,7 @@ mod run;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use config::{BundleConfig, Task};
+pub use config::BundleConfig;
 pub use error::Error;
 pub use manifest::{FORMAT_VERSION, Manifest, Member};
 pub use members::MEMBERS;

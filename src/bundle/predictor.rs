@@ -1,7 +1,7 @@
 //! From a recording to a decision. Command line, server and evaluation of a bundle all come through here.
 //!
 //! ```text
-//! Source → audio::decode, resample → Extractor → Inference → softmax → DecisionConfig → Prediction
+//! Source → audio::decode, resample → Extractor → Inference → softmax or sigmoid → DecisionConfig → Prediction
 //! \_______________ prepare _____________________/ \_______________ score _________________________/
 //! ```
 //!
@@ -17,9 +17,8 @@ use serde::Serialize;
 
 use crate::audio::{self, Limits, Source, Waveform};
 use crate::dataset::Labels;
-use crate::decision::DecisionConfig;
+use crate::decision::{DecisionConfig, Task};
 use crate::features::{Extractor, FeatureShape, Features};
-use crate::metrics::softmax;
 use crate::models::Inference;
 
 use super::{Bundle, Error, Manifest};
@@ -33,6 +32,7 @@ pub struct Predictor {
     name: String,
     manifest: Manifest,
     labels: Labels,
+    task: Task,
     decision: DecisionConfig,
     extractor: Extractor,
     clip_samples: usize,
@@ -57,7 +57,7 @@ pub struct Clip {
 pub struct Score {
     /// The label.
     pub label: String,
-    /// Its probability, 0 to 1.
+    /// Its probability, 0 to 1; those of one clip sum to 1 unless it may have several labels.
     pub score: f32,
 }
 
@@ -72,6 +72,9 @@ pub struct Prediction {
     pub score: f32,
     /// Whether the score is below the threshold.
     pub indeterminate: bool,
+    /// Every label whose score reaches the threshold, best first; only of a bundle for clips with several labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
     /// The best label, also when the decision is indeterminate.
     pub best_label: String,
     /// All labels, best first; of equal scores the label that comes first in the bundle is first.
@@ -122,6 +125,7 @@ impl Predictor {
             name: config.name,
             manifest: bundle.manifest,
             labels: bundle.labels,
+            task: config.task,
             decision: config.decision,
             extractor,
             clip_samples: config.audio.clip_samples(),
@@ -208,7 +212,7 @@ impl Predictor {
                 return Err(Error::NotFinite);
             }
             for (clip, row) in batch.iter().zip(logits.chunks_exact_mut(num_classes)) {
-                softmax(row);
+                self.task.activate(row);
                 predictions.push(self.decide(clip, row)?);
             }
         }
@@ -233,18 +237,21 @@ impl Predictor {
             .map(|(label, score)| Score { label: label.clone(), score: *score })
             .collect();
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let best_label = names[best.index].clone();
-        let indeterminate = best.indeterminate || clip.silent;
-        Ok(Prediction {
-            label: if indeterminate { self.decision.indeterminate.clone() } else { best_label.clone() },
+        let mut prediction = Prediction {
+            label: String::new(),
             score: best.score,
-            indeterminate,
-            best_label,
+            indeterminate: false,
+            labels: (self.task == Task::MultiLabel).then(Vec::new),
+            best_label: names[best.index].clone(),
             scores: ranked,
             seconds: clip.seconds,
             truncated: clip.truncated,
             damage: clip.damage.clone(),
-        })
+        };
+        // No score reaches a threshold of more than 1.
+        let threshold = if clip.silent { f32::INFINITY } else { self.decision.threshold };
+        prediction.decide(&DecisionConfig { threshold, ..self.decision.clone() });
+        Ok(prediction)
     }
 
     /// The answer for one recording.
@@ -301,6 +308,17 @@ impl Predictor {
 }
 
 impl Prediction {
+    /// Decides, or decides anew, by another threshold or word; all scores must still be there.
+    pub fn decide(&mut self, decision: &DecisionConfig) {
+        self.indeterminate = self.score < decision.threshold;
+        self.label =
+            if self.indeterminate { decision.indeterminate.clone() } else { self.best_label.clone() };
+        if let Some(labels) = &mut self.labels {
+            let accepted = self.scores.iter().filter(|score| score.score >= decision.threshold);
+            *labels = accepted.map(|score| score.label.clone()).collect();
+        }
+    }
+
     /// The same answer with only the `k` best scores.
     pub fn top_k(mut self, k: usize) -> Self {
         self.scores.truncate(k);

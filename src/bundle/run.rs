@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::dataset::Labels;
 use crate::training::{Recipe, RunDir, RunInfo};
 
-use super::{BundleConfig, BundleParts, Error, Task};
+use super::{BundleConfig, BundleParts, Error};
 
 /// Reads what a bundle needs from a run directory: the resolved recipe, the labels, the statistics of the training
 /// clips, the best weights, what training began with and, when the run has been evaluated, its `report.json`.
@@ -32,7 +32,7 @@ pub fn parts_of_run(run: &Path) -> Result<BundleParts, Error> {
             stats: json(run, &files.stats())?,
             model: recipe.model,
             num_classes: labels.len(),
-            task: Task::SingleLabel,
+            task: recipe.task,
             decision: recipe.decision,
         },
         labels,

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::audio::{AudioConfig, WavFormat, Waveform, write_wav};
 use crate::dataset::Labels;
-use crate::decision::DecisionConfig;
+use crate::decision::{DecisionConfig, Task};
 use crate::features::{Extractor, FeatureConfig, Stats};
 use crate::models::{DenseConfig, ModelConfig};
 use crate::seed::Seed;
 
-use super::{BundleConfig, BundleParts, Predictor, Task, pack};
+use super::{BundleConfig, BundleParts, Predictor, pack};
 
 /// A dense network over 16 mel bands of 0.5 s at 8 kHz, with random weights.
 pub(crate) fn parts() -> BundleParts {

@@ -94,12 +94,17 @@ impl Observer for Progress<'_> {
                     // A stable line: SageMaker reads metrics from it with regular expressions.
                     self.output.say(&format!(
                         "epoch={} train_loss={:.4} train_accuracy={:.4} val_loss={:.4} val_accuracy={:.4} \
-                         seconds={:.1} clips_per_second={:.0} waited={waited:.2}{}",
+                         val_top_5_accuracy={:.4} val_macro_f1={:.4} val_lwlrap={:.4} lr={:.3e} seconds={:.1} \
+                         clips_per_second={:.0} waited={waited:.2}{}",
                         row.epoch,
                         row.train_loss,
                         row.train_accuracy,
                         row.valid_loss,
                         row.valid_accuracy,
+                        row.valid_top_5_accuracy,
+                        row.valid_macro_f1,
+                        row.valid_lwlrap,
+                        row.lr,
                         row.time,
                         row.clips_per_second,
                         if *best { " best" } else { "" },

@@ -121,6 +121,13 @@ impl ClipSet {
         target
     }
 
+    /// For each class, the number of clips that carry it.
+    pub fn label_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.num_classes];
+        self.classes.iter().flatten().for_each(|&class| counts[class] += 1);
+        counts
+    }
+
     /// Features of the `i`-th clip as evaluation sees it, from the cache or by decoding it.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use super::Error;
 use super::json::read_json;
 use super::page::{duration, percent, render, safe, thousands};
 use super::plots::{LinePlot, Series, series_color};
+use crate::decision::Task;
 use crate::metrics::{Interval, wilson};
 use crate::text::{printable, table};
 use crate::training::{EpochRow, RunDir, RunInfo, results};
@@ -45,6 +46,9 @@ pub struct Reported {
     pub n: u64,
     /// Share of right clips, 0 to 1.
     pub accuracy: f64,
+    /// Label-weighted label-ranking average precision, of a report that has it.
+    #[serde(default)]
+    pub lwlrap: Option<f64>,
     /// Mean of the classes' F1.
     pub macro_f1: f64,
 }
@@ -88,35 +92,67 @@ impl Comparison {
 
     /// A table for the terminal, one run a line. Control characters in names are not passed on.
     pub fn to_text(&self) -> String {
-        let rows: Vec<Vec<String>> = std::iter::once(HEADER.map(str::to_owned).to_vec())
-            .chain(self.runs.iter().map(ComparedRun::cells))
-            .collect();
+        let header = self.header().into_iter().map(str::to_owned).collect();
+        let rows: Vec<Vec<String>> = std::iter::once(header).chain(self.cells()).collect();
         table(&rows, 2).join("\n")
     }
 
     /// One object a run: `run`, `name`, `model`, `parameters`, `data`, `leaking`, `epochs`, `best_epoch`,
     /// `seconds_per_epoch`, `seconds`, `valid_accuracy`, `valid_accuracy_interval`, `test_accuracy`,
-    /// `test_accuracy_interval`, `macro_f1`, `macro_f1_part`. What was not measured is null.
+    /// `test_accuracy_interval`, `valid_lwlrap`, `test_lwlrap`, `macro_f1`, `macro_f1_part`. What was not measured is
+    /// null.
     pub fn to_json(&self) -> Vec<serde_json::Value> {
         self.runs.iter().map(ComparedRun::to_json).collect()
     }
 
     /// One self-contained page: the table and the validation curves of all runs in one plot each.
     pub fn to_html(&self) -> Result<String, Error> {
-        let accuracy = self.overlay("validation accuracy", Some((0.0, 1.0)), |row| row.valid_accuracy);
-        let loss = self.overlay("validation loss (cross-entropy)", None, |row| row.valid_loss);
+        let span = Some((0.0, 1.0));
+        let mut plots = vec![
+            safe(self.overlay("validation accuracy", span, |row| row.valid_accuracy)),
+            safe(self.overlay("validation loss", None, |row| row.valid_loss)),
+        ];
+        if self.has_several_labels() {
+            plots.insert(0, safe(self.overlay("validation lwlrap", span, |row| row.valid_lwlrap)));
+        }
         let commands = self.runs.iter().map(|run| {
             context! { dir => run.dir.as_str(), protocol => run.info.protocol.as_str(), seed => run.info.seed,
             command => run.info.command.as_str(), leaking => run.info.leaking }
         });
         let values = context! {
-            header => HEADER.to_vec(),
-            rows => self.runs.iter().map(ComparedRun::cells).collect::<Vec<_>>(),
+            header => self.header(),
+            rows => self.cells(),
             warnings => self.warnings(),
-            plots => vec![safe(accuracy), safe(loss)],
+            plots => plots,
             runs => commands.collect::<Vec<_>>(),
         };
         render("compare.html", include_str!("compare.html"), values)
+    }
+
+    /// Whether any run is about clips with several labels: then there are columns for lwlrap.
+    fn has_several_labels(&self) -> bool {
+        self.runs.iter().any(|run| run.info.task == Task::MultiLabel)
+    }
+
+    fn header(&self) -> Vec<&'static str> {
+        let mut header = HEADER.to_vec();
+        if self.has_several_labels() {
+            header.splice(LWLRAP_AT..LWLRAP_AT, ["valid lwlrap", "test lwlrap"]);
+        }
+        header
+    }
+
+    fn cells(&self) -> Vec<Vec<String>> {
+        let lwlrap = |value: Option<f64>| value.map_or_else(dash, |value| format!("{value:.4}"));
+        let cells = |run: &ComparedRun| {
+            let mut cells = run.cells();
+            if self.has_several_labels() {
+                let more = [lwlrap(run.info.best_valid_lwlrap), lwlrap(run.test_lwlrap())];
+                cells.splice(LWLRAP_AT..LWLRAP_AT, more);
+            }
+            cells
+        };
+        self.runs.iter().map(cells).collect()
     }
 
     fn overlay(&self, title: &str, y_span: Option<(f64, f64)>, value: impl Fn(&EpochRow) -> f64) -> String {
@@ -151,6 +187,13 @@ const HEADER: [&str; 11] = [
     "total time",
 ];
 
+/// Before the accuracies.
+const LWLRAP_AT: usize = 3;
+
+fn dash() -> String {
+    "–".to_owned()
+}
+
 impl ComparedRun {
     fn read(dir: &Path) -> Result<Self, Error> {
         let run_dir = RunDir::new(dir);
@@ -176,8 +219,12 @@ impl ComparedRun {
         Some((report.accuracy, interval(report.accuracy, report.n)))
     }
 
+    /// Lwlrap on the test part, when the run was evaluated on it.
+    fn test_lwlrap(&self) -> Option<f64> {
+        self.report.as_ref().filter(|report| report.part == "test")?.lwlrap
+    }
+
     fn cells(&self) -> Vec<String> {
-        let dash = || "–".to_owned();
         let accuracy = |measured: Option<(f64, Interval)>| {
             measured.map_or_else(dash, |(share, i)| {
                 format!("{} ({:.1}–{:.1})", percent(share), i.low * 100.0, i.high * 100.0)
@@ -216,6 +263,8 @@ impl ComparedRun {
             "valid_accuracy_interval": valid.map(|v| v.1),
             "test_accuracy": test.map(|t| t.0),
             "test_accuracy_interval": test.map(|t| t.1),
+            "valid_lwlrap": self.info.best_valid_lwlrap,
+            "test_lwlrap": self.test_lwlrap(),
             "macro_f1": self.report.as_ref().map(|r| r.macro_f1),
             "macro_f1_part": self.report.as_ref().map(|r| r.part.clone()),
         })
@@ -264,8 +313,7 @@ mod tests {
                 train_accuracy: 0.5,
                 valid_loss: 1.2,
                 valid_accuracy: 0.1 * epoch as f64,
-                lr: 1e-3,
-                clips_per_second: 4.0,
+                ..EpochRow::default()
             })
             .collect();
         results::write(&dir.join("results.csv"), &rows).unwrap();
@@ -274,6 +322,26 @@ mod tests {
                 json!({"part": part, "n": 100, "accuracy": 0.7, "macro_f1": 0.65, "more": 1}).to_string();
             std::fs::write(dir.join("report.json"), text).unwrap();
         }
+    }
+
+    #[test]
+    fn several_labels_bring_their_own_columns() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = ["one", "two"].map(|name| root.path().join(name));
+        dirs.iter().for_each(|dir| write_run(dir, "simple", "aa", false, None));
+        let text = std::fs::read_to_string(dirs[0].join("run.json")).unwrap();
+        let text = text.replace("single_label", "multi_label");
+        let text = text.replace("\"best_valid_lwlrap\":null", "\"best_valid_lwlrap\":0.276");
+        std::fs::write(dirs[0].join("run.json"), text).unwrap();
+        let report = json!({"part": "test", "n": 9, "accuracy": 0.7, "macro_f1": 0.65, "lwlrap": 0.4313});
+        std::fs::write(dirs[0].join("report.json"), report.to_string()).unwrap();
+        let comparison = Comparison::read(&dirs).unwrap();
+        let text = comparison.to_text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].contains("data  valid lwlrap  test lwlrap "), "{text}");
+        assert!(lines[1].contains("0.2760") && lines[1].contains("0.4313"), "{text}");
+        assert_eq!(comparison.to_json()[0]["test_lwlrap"], 0.4313);
+        assert!(comparison.to_html().unwrap().contains("validation lwlrap"));
     }
 
     #[test]

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use super::json::read_json;
 use super::{Error, Predictions, ReportInput, protocol, write_report};
 use crate::dataset::{ClipLoader, ClipSet, Labels, Manifest, Order, Split};
+use crate::decision::Task;
 use crate::features::{Extractor, Stats};
+use crate::metrics::{Interval, Lwlrap};
 use crate::models::{self, Inference};
+use crate::seed::Seed;
 use crate::training::{self, Recipe, RunDir, RunInfo, results};
 
 /// What an evaluation found, in short; the rest is in the report.
@@ -14,8 +17,41 @@ use crate::training::{self, Recipe, RunDir, RunInfo, results};
 pub struct Evaluated {
     /// Which part of the data.
     pub part: Split,
+    /// What it is judged by, and the figure with its 95 % interval.
+    pub figure: Figure,
     /// The scores of its clips.
     pub predictions: Predictions,
+}
+
+/// The one number a model is judged by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figure {
+    /// `accuracy` or, with several labels a clip, `lwlrap`.
+    pub name: &'static str,
+    /// 0 to 1.
+    pub value: f64,
+    /// Of 95 %: Wilson's, or by the bootstrap.
+    pub interval: Interval,
+}
+
+impl Figure {
+    fn of(predictions: &Predictions, task: Task, seed: Seed) -> Self {
+        match task {
+            Task::SingleLabel => {
+                let confusion = predictions.confusion();
+                Self { name: "accuracy", value: confusion.accuracy(), interval: confusion.interval() }
+            }
+            Task::MultiLabel => {
+                let (scores, targets) = (predictions.scores(), predictions.targets());
+                let classes = predictions.labels.len();
+                Self {
+                    name: "lwlrap",
+                    value: Lwlrap::from_scores(&scores, &targets, classes).value(),
+                    interval: Lwlrap::interval(&scores, &targets, classes, seed),
+                }
+            }
+        }
+    }
 }
 
 /// Scores the clips of `part` with the best weights of a run and writes the report into the run directory. Without
@@ -41,13 +77,16 @@ pub fn evaluate_run(run: &RunDir, part: Option<Split>, device: &str) -> Result<E
             protocol: &protocol(&info),
             warnings: &info.warnings,
             leaking: info.leaking,
+            task: recipe.task,
+            seed: Seed(recipe.seed),
             predictions: &predictions,
             epochs: &epochs,
             best_epoch: Some(info.best_epoch),
             decision: &recipe.decision,
         },
     )?;
-    Ok(Evaluated { part, predictions })
+    let figure = Figure::of(&predictions, recipe.task, Seed(recipe.seed));
+    Ok(Evaluated { part, figure, predictions })
 }
 
 fn score_clips(
@@ -74,5 +113,5 @@ fn score_clips(
     let scored = training::score(&Inference::new(model), &loader, &device).map_err(training::Error::from)?;
     let set = loader.set();
     let paths = (0..set.len()).map(|i| set.entry(i).path.display().to_string());
-    Predictions::new(labels.names(), paths, &scored.scores(), &scored.targets)
+    Predictions::new(labels.names(), paths, &scored.scores(recipe.task), &scored.targets)
 }

@@ -9,6 +9,7 @@ mod error;
 mod evaluate;
 mod inspection;
 mod json;
+mod multi_label;
 mod page;
 pub mod plots;
 mod predictions;
@@ -16,7 +17,7 @@ mod report;
 
 pub use compare::Comparison;
 pub use error::Error;
-pub use evaluate::{Evaluated, evaluate_run};
+pub use evaluate::{Evaluated, Figure, evaluate_run};
 pub use inspection::inspection_page;
 pub use predictions::{PredictionRow, Predictions};
 pub use report::{ReportInput, protocol, write_report};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Error;
-use crate::decision::DecisionConfig;
+use crate::decision::{DecisionConfig, Task};
 use crate::files::write_file;
 use crate::metrics::Confusion;
 use crate::tables::{Mistake, Record, Table};
@@ -85,9 +85,10 @@ impl Predictions {
     }
 
     /// Writes `path,true,predicted,score,indeterminate` and a column of scores for each label. `predicted` is the
-    /// best label also when the row is indeterminate. Scores are printed so that [`Predictions::read`] gives the
-    /// same bits; commas, quotes and line ends in names are quoted.
-    pub fn write(&self, path: &Path, decision: &DecisionConfig) -> Result<(), Error> {
+    /// best label, with several labels a clip every label that reaches the threshold, joined by commas, best first; when
+    /// none does (the row is indeterminate) it is the best one. `score` is the best score. Scores are printed so that
+    /// [`Predictions::read`] gives the same bits; commas, quotes and line ends in names are quoted.
+    pub fn write(&self, path: &Path, task: Task, decision: &DecisionConfig) -> Result<(), Error> {
         let csv_error = |e: csv::Error| Error::io(path)(std::io::Error::other(e));
         let mut writer = csv::Writer::from_writer(Vec::new());
         let header = COLUMNS.into_iter().chain(self.labels.iter().map(String::as_str));
@@ -95,7 +96,7 @@ impl Predictions {
         for row in &self.rows {
             let decided = decision.decide(&row.scores);
             let (label, score, indeterminate) = decided.map_or((String::new(), f32::NAN, true), |d| {
-                (self.labels[d.index].clone(), d.score, d.indeterminate)
+                (self.predicted(row, task, decision, d.index), d.score, d.indeterminate)
             });
             let mut record = vec![
                 row.path.clone(),
@@ -145,6 +146,15 @@ impl Predictions {
         Ok(predictions)
     }
 
+    fn predicted(&self, row: &PredictionRow, task: Task, decision: &DecisionConfig, best: usize) -> String {
+        let accepted = match task {
+            Task::SingleLabel => Vec::new(),
+            Task::MultiLabel => decision.accepted(&row.scores),
+        };
+        let indices = if accepted.is_empty() { vec![best] } else { accepted };
+        indices.into_iter().map(|index| self.labels[index].as_str()).collect::<Vec<_>>().join(",")
+    }
+
     fn true_labels(&self, row: &PredictionRow) -> Vec<&str> {
         let named = self.labels.iter().zip(&row.target);
         named.filter(|(_, target)| **target > 0.5).map(|(label, _)| label.as_str()).collect()
@@ -185,7 +195,7 @@ mod tests {
     fn comes_back_bit_by_bit_with_awkward_names() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("predictions.csv");
-        example().write(&path, &DecisionConfig::default()).unwrap();
+        example().write(&path, Task::SingleLabel, &DecisionConfig::default()).unwrap();
         let back = Predictions::read(&path).unwrap();
         assert_eq!(back, example());
         let bits = |p: &Predictions| p.scores().iter().map(|s| s.to_bits()).collect::<Vec<_>>();
@@ -200,7 +210,7 @@ mod tests {
         let paths = ["a.wav".to_owned(), "b.wav".to_owned()];
         let predictions =
             Predictions::new(&labels, paths, &[0.6, 0.4, 0.45, 0.55], &[1.0, 0.0, 1.0, 0.0]).unwrap();
-        predictions.write(&path, &DecisionConfig::default()).unwrap();
+        predictions.write(&path, Task::SingleLabel, &DecisionConfig::default()).unwrap();
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
             "path,true,predicted,score,indeterminate,dog,siren\n\
@@ -208,6 +218,24 @@ mod tests {
              b.wav,dog,siren,0.55,true,0.45,0.55\n"
         );
         assert_eq!(predictions.confusion().count(0, 1), 1);
+    }
+
+    #[test]
+    fn says_every_label_that_was_accepted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("predictions.csv");
+        let labels = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let paths = ["x.wav".to_owned(), "y.wav".to_owned()];
+        let (scores, targets) = ([0.7, 0.1, 0.9, 0.2, 0.5, 0.1], [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        let predictions = Predictions::new(&labels, paths, &scores, &targets).unwrap();
+        predictions.write(&path, Task::MultiLabel, &DecisionConfig::default()).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "path,true,predicted,score,indeterminate,a,b,c\n\
+             x.wav,\"a,c\",\"c,a\",0.9,false,0.7,0.1,0.9\n\
+             y.wav,b,b,0.5,true,0.2,0.5,0.1\n"
+        );
+        assert_eq!(Predictions::read(&path).unwrap(), predictions);
     }
 
     #[test]
@@ -222,7 +250,7 @@ mod tests {
             &[1.0, 1.0, 0.0, 0.0],
         )
         .unwrap();
-        predictions.write(&path, &DecisionConfig::default()).unwrap();
+        predictions.write(&path, Task::SingleLabel, &DecisionConfig::default()).unwrap();
         assert_eq!(Predictions::read(&path).unwrap(), predictions);
     }
 

@@ -7,16 +7,17 @@ use serde_json::json;
 
 use super::page::{duration, percent, render, safe, thousands};
 use super::plots::{self, Cells};
-use super::{Error, PredictionRow, Predictions};
-use crate::decision::DecisionConfig;
+use super::{Error, PredictionRow, Predictions, multi_label};
+use crate::decision::{DecisionConfig, Task};
 use crate::files::write_file;
-use crate::metrics::{self, ClassScores, ClassificationReport, Confusion, Interval, argmax, wilson};
+use crate::metrics::{self, ClassScores, ClassificationReport, Confusion, Interval, Lwlrap, argmax, wilson};
+use crate::seed::Seed;
 use crate::training::{EpochRow, RunInfo};
 
 /// Format of `report.json`; a higher number means that a key changed its meaning.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 /// Rows of the tables of mistakes in the page.
-const SHOWN: usize = 20;
+pub(super) const SHOWN: usize = 20;
 /// Up to this many classes, both matrices stand side by side.
 const FEW_CLASSES: usize = 15;
 
@@ -33,7 +34,11 @@ pub struct ReportInput<'a> {
     pub warnings: &'a [String],
     /// Whether a group crosses the split: marked loudly.
     pub leaking: bool,
-    /// The clips; each has exactly one right label.
+    /// Whether a clip has one label or several; decides which report is written.
+    pub task: Task,
+    /// Of the bootstrap.
+    pub seed: Seed,
+    /// The clips; with one label a clip, each has exactly one right label.
     pub predictions: &'a Predictions,
     /// Rows of `results.csv`; empty leaves the curves out.
     pub epochs: &'a [EpochRow],
@@ -77,32 +82,42 @@ pub fn protocol(run: &RunInfo) -> Vec<(String, String)> {
 /// | `report.json` | the figures for machines; keys below |
 /// | `predictions.csv` | [`Predictions::write`] |
 /// | `classification_report.{txt,json}` | [`ClassificationReport`], scikit-learn's layout |
-/// | `confusion_matrix.{csv,svg}` | clips; rows true, columns predicted |
-/// | `confusion_matrix_normalized.{csv,svg}` | shares of the true class |
-/// | `curves.svg` | loss and accuracy by epoch, when there are epochs |
+/// | `confusion_matrix.{csv,svg}` | clips; rows true, columns predicted; one label a clip only |
+/// | `confusion_matrix_normalized.{csv,svg}` | shares of the true class; one label a clip only |
+/// | `curves.svg` | loss and accuracy (several labels a clip: lwlrap) by epoch, when there are epochs |
 ///
-/// Keys of `report.json`: `format` (1), `title`, `part`, `n`, `accuracy`, `accuracy_interval` {`low`, `high`}
-/// (Wilson, 95 %), `top_5_accuracy` (null up to five classes), `log_loss` (nats), `macro_f1`, `weighted_f1`,
+/// Keys of `report.json`: `format` (1), `title`, `part`, `task`, `n`, `accuracy`, `accuracy_interval` {`low`, `high`}
+/// (Wilson, 95 %), `top_5_accuracy` (null up to five classes), `lwlrap`, `log_loss` (nats), `macro_f1`, `weighted_f1`,
 /// `leaking`, `warnings`, `protocol` (object of texts), `decision` {`threshold`, `indeterminate`,
 /// `indeterminate_count`, `indeterminate_share`, `accepted`, `accepted_accuracy`, `accepted_interval`}, `classes`
 /// [{`label`, `precision`, `recall`, `f1-score`, `support`}], `macro_avg`, `weighted_avg`, `confusion_matrix`
 /// (counts, `[true][predicted]`), `mistakes` [{`true`, `predicted`, `count`, `share`}] (most frequent first),
 /// `best_epoch`, `epochs` (rows of `results.csv`). What was not measured is null.
 ///
+/// With several labels a clip, `accuracy` is the share of clips whose best score is that of one of their labels and
+/// `log_loss` the binary cross-entropy; there are also `lwlrap_interval` (bootstrap, 95 %), `mean_average_precision`,
+/// `micro_f1`, `micro_avg` and `samples_avg`, `lwlrap` and `average_precision` of each class, `decision.labels` (labels
+/// that reach the threshold, over all clips) and `worst` [{`path`, `true`, `predicted`, `lwlrap`}], the clips that were
+/// ranked worst; there are no `accepted` figures, no `confusion_matrix` and no `mistakes`.
+///
 /// # Errors
 ///
-/// [`Error::Prediction`] for no clips, or a clip without exactly one right label; [`Error::Io`].
+/// [`Error::Prediction`] for no clips, or, with one label a clip, for a clip without exactly one; [`Error::Io`].
 pub fn write_report(dir: &Path, input: &ReportInput) -> Result<(), Error> {
+    match input.task {
+        Task::SingleLabel => write_single_label(dir, input),
+        Task::MultiLabel => multi_label::write(dir, input),
+    }
+}
+
+fn write_single_label(dir: &Path, input: &ReportInput) -> Result<(), Error> {
     let figures = Figures::new(input)?;
     let labels = &input.predictions.labels;
     let matrix = plots::confusion_matrix(&figures.confusion, labels, Cells::Counts);
     let normalized = plots::confusion_matrix(&figures.confusion, labels, Cells::Normalized);
 
-    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    write_common(dir, input, &figures.report)?;
     let write = |name: &str, text: &str| write_file(&dir.join(name), text).map_err(Error::io(dir.join(name)));
-    input.predictions.write(&dir.join("predictions.csv"), input.decision)?;
-    write("classification_report.txt", &figures.report.to_text(2))?;
-    write("classification_report.json", &format!("{:#}\n", figures.report.to_json()))?;
     write_matrix(&dir.join("confusion_matrix.csv"), labels, |t, p| {
         figures.confusion.count(t, p).to_string()
     })?;
@@ -111,11 +126,46 @@ pub fn write_report(dir: &Path, input: &ReportInput) -> Result<(), Error> {
         format!("{:?}", figures.confusion.share(t, p))
     })?;
     write("confusion_matrix_normalized.svg", &normalized)?;
-    if !input.epochs.is_empty() {
-        write("curves.svg", &plots::curves(input.epochs, input.best_epoch))?;
-    }
     write("report.json", &format!("{:#}\n", figures.json(input)))?;
     write("report.html", &figures.page(input, &matrix, &normalized)?)
+}
+
+/// The files that every report has, but for the report itself.
+pub(super) fn write_common(
+    dir: &Path,
+    input: &ReportInput,
+    report: &ClassificationReport,
+) -> Result<(), Error> {
+    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    let write = |name: &str, text: &str| write_file(&dir.join(name), text).map_err(Error::io(dir.join(name)));
+    input.predictions.write(&dir.join("predictions.csv"), input.task, input.decision)?;
+    write("classification_report.txt", &report.to_text(2))?;
+    write("classification_report.json", &format!("{:#}\n", report.to_json()))?;
+    if !input.epochs.is_empty() {
+        write("curves.svg", &plots::curves(input.epochs, input.best_epoch, input.task))?;
+    }
+    Ok(())
+}
+
+/// The protocol as an object of texts.
+pub(super) fn protocol_json(input: &ReportInput) -> serde_json::Map<String, serde_json::Value> {
+    input.protocol.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
+}
+
+/// The learning curves for a page; none without epochs.
+pub(super) fn curves(input: &ReportInput) -> Vec<Value> {
+    if input.epochs.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        safe(plots::loss_curves(input.epochs, input.best_epoch)),
+        safe(plots::figure_curves(input.epochs, input.best_epoch, input.task)),
+    ]
+}
+
+/// The protocol for a page.
+pub(super) fn protocol_rows(input: &ReportInput) -> Vec<Value> {
+    input.protocol.iter().map(|(name, value)| context! { name => name, value => value }).collect()
 }
 
 /// What is computed from the predictions, once for all files.
@@ -124,6 +174,7 @@ struct Figures {
     report: ClassificationReport,
     log_loss: f64,
     top_5: Option<f64>,
+    lwlrap: f64,
     accepted: u64,
     accepted_right: u64,
     warnings: Vec<String>,
@@ -132,7 +183,7 @@ struct Figures {
 impl Figures {
     fn new(input: &ReportInput) -> Result<Self, Error> {
         let predictions = input.predictions;
-        check(predictions)?;
+        check(input)?;
         let (scores, targets) = (predictions.scores(), predictions.targets());
         let num_classes = predictions.labels.len();
         let confusion = Confusion::from_scores(&scores, &targets, num_classes);
@@ -143,13 +194,15 @@ impl Figures {
                 accepted_right += u64::from(decided.index == argmax(&row.target));
             }
         }
+        let report = ClassificationReport::new(&confusion, &predictions.labels);
         Ok(Self {
-            report: ClassificationReport::new(&confusion, &predictions.labels),
             log_loss: metrics::log_loss(&scores, &targets, num_classes),
             top_5: (num_classes > 5).then(|| metrics::top_k_accuracy(&scores, &targets, num_classes, 5)),
+            lwlrap: Lwlrap::from_scores(&scores, &targets, num_classes).value(),
             accepted,
             accepted_right,
-            warnings: warnings(input, &confusion),
+            warnings: warnings(input, &report),
+            report,
             confusion,
         })
     }
@@ -186,22 +239,22 @@ impl Figures {
             .collect();
         let matrix: Vec<Vec<u64>> =
             n.clone().map(|t| n.clone().map(|p| confusion.count(t, p)).collect()).collect();
-        let protocol: serde_json::Map<_, _> =
-            input.protocol.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         json!({
             "format": FORMAT,
             "title": input.title,
             "part": input.part,
+            "task": input.task.name(),
             "n": total,
             "accuracy": confusion.accuracy(),
             "accuracy_interval": confusion.interval(),
             "top_5_accuracy": self.top_5,
+            "lwlrap": self.lwlrap,
             "log_loss": self.log_loss,
             "macro_f1": report.macro_avg.f1,
             "weighted_f1": report.weighted_avg.f1,
             "leaking": input.leaking,
             "warnings": self.warnings,
-            "protocol": protocol,
+            "protocol": protocol_json(input),
             "decision": {
                 "threshold": input.decision.threshold,
                 "indeterminate": input.decision.indeterminate,
@@ -226,14 +279,6 @@ impl Figures {
         let (confusion, report) = (&self.confusion, &self.report);
         let total = confusion.total();
         let mistakes = confusion.mistakes();
-        let curves = if input.epochs.is_empty() {
-            Vec::new()
-        } else {
-            vec![
-                safe(plots::loss_curves(input.epochs, input.best_epoch)),
-                safe(plots::accuracy_curves(input.epochs, input.best_epoch)),
-            ]
-        };
         let values = context! {
             title => input.title,
             part => input.part,
@@ -245,10 +290,9 @@ impl Figures {
             interval => interval_text(confusion.interval()),
             tiles => self.tiles(),
             warnings => self.warnings.clone(),
-            protocol => input.protocol.iter().map(|(name, value)| context! { name => name, value => value })
-                .collect::<Vec<_>>(),
+            protocol => protocol_rows(input),
             classes => labels.iter().zip(&report.classes).map(|(label, s)| class_row(label, s)).collect::<Vec<_>>(),
-            averages => vec![class_row("macro avg", &report.macro_avg), class_row("weighted avg", &report.weighted_avg)],
+            averages => report.averages().iter().map(|(name, s)| class_row(name, s)).collect::<Vec<_>>(),
             bars => safe(plots::f1_bars(report)),
             few => labels.len() <= FEW_CLASSES,
             matrix => safe(matrix),
@@ -272,7 +316,7 @@ impl Figures {
             accepted => self.accepted,
             accepted_accuracy => percent(self.accepted_accuracy()),
             accepted_interval => interval_text(self.accepted_interval()),
-            curves => curves,
+            curves => curves(input),
         };
         render("report.html", include_str!("report.html"), values)
     }
@@ -294,8 +338,9 @@ impl Figures {
     }
 }
 
-/// Refuses what has no single-label report.
-fn check(predictions: &Predictions) -> Result<(), Error> {
+/// Refuses what has no report.
+pub(super) fn check(input: &ReportInput) -> Result<(), Error> {
+    let predictions = input.predictions;
     let refuse = |clip: &str, reason: String| Error::Prediction { clip: clip.to_owned(), reason };
     if predictions.rows.is_empty() {
         return Err(refuse(
@@ -309,7 +354,7 @@ fn check(predictions: &Predictions) -> Result<(), Error> {
             return Err(refuse(&row.path, format!("has not one score for each of the {num_classes} labels")));
         }
         let right = row.target.iter().filter(|target| **target > 0.5).count();
-        if right != 1 {
+        if input.task == Task::SingleLabel && right != 1 {
             return Err(refuse(
                 &row.path,
                 format!("has {right} right labels; this report needs exactly one a clip"),
@@ -320,7 +365,7 @@ fn check(predictions: &Predictions) -> Result<(), Error> {
 }
 
 /// The caller's warnings and those that the clips themselves give.
-fn warnings(input: &ReportInput, confusion: &Confusion) -> Vec<String> {
+pub(super) fn warnings(input: &ReportInput, report: &ClassificationReport) -> Vec<String> {
     let mut warnings = input.warnings.to_vec();
     if input.part == "valid" && !input.epochs.is_empty() {
         warnings.push(
@@ -329,9 +374,12 @@ fn warnings(input: &ReportInput, confusion: &Confusion) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let absent: Vec<&str> = (0..confusion.num_classes())
-        .filter(|&class| confusion.support(class) == 0)
-        .map(|class| input.predictions.labels[class].as_str())
+    let absent: Vec<&str> = report
+        .labels
+        .iter()
+        .zip(&report.classes)
+        .filter(|(_, class)| class.support == 0)
+        .map(|(label, _)| label.as_str())
         .collect();
     if !absent.is_empty() {
         warnings.push(format!(
@@ -356,17 +404,17 @@ fn confident_mistakes(predictions: &Predictions) -> Vec<&PredictionRow> {
     wrong
 }
 
-fn best_score(row: &PredictionRow) -> f32 {
+pub(super) fn best_score(row: &PredictionRow) -> f32 {
     row.scores[argmax(&row.scores)]
 }
 
-fn class_row(name: &str, s: &ClassScores) -> Value {
+pub(super) fn class_row(name: &str, s: &ClassScores) -> Value {
     let two = |value: f64| format!("{value:.2}");
     context! { name => name, precision => two(s.precision), recall => two(s.recall), f1 => two(s.f1),
     support => s.support }
 }
 
-fn interval_text(interval: Interval) -> String {
+pub(super) fn interval_text(interval: Interval) -> String {
     format!("{:.1}–{:.1} %", interval.low * 100.0, interval.high * 100.0)
 }
 
@@ -415,8 +463,7 @@ mod tests {
                 train_accuracy: 1.0 - 0.9 / epoch as f64,
                 valid_loss: 2.4 / f64::from(u32::try_from(epoch.min(8)).unwrap()).sqrt(),
                 valid_accuracy: 0.9 - 0.8 / epoch as f64,
-                lr: 1e-3,
-                clips_per_second: 800.0,
+                ..EpochRow::default()
             })
             .collect()
     }
@@ -432,6 +479,8 @@ mod tests {
                 protocol: &protocol(&run),
                 warnings: &["<img src=x> is no warning".to_owned()],
                 leaking,
+                task: Task::SingleLabel,
+                seed: Seed(0),
                 predictions,
                 epochs,
                 best_epoch: Some(8),

@@ -26,19 +26,32 @@ pub fn softmax(logits: &mut [f32]) {
     }
 }
 
-/// Share of clips whose best score is the target's class, 0 to 1. NaN for no clip.
-pub fn accuracy(scores: &[f32], targets: &[f32], num_classes: usize) -> f64 {
-    mean_over_clips(scores, targets, num_classes, |s, t| f64::from(argmax(s) == argmax(t)))
+/// The probability of one logit, `1 / (1 + exp(-logit))`.
+pub fn sigmoid(logit: f32) -> f32 {
+    (1.0 / (1.0 + (-f64::from(logit)).exp())) as f32
 }
 
-/// Share of clips whose target is among the `k` best scores, 0 to 1. NaN for no clip.
+/// Whether the best score of one clip is that of a right class: one with the highest target, so the class of a clip
+/// with one label, any label of a clip with several, and the greater part of a mixture.
+pub fn is_hit(scores: &[f32], target: &[f32]) -> bool {
+    scores.is_empty() || target[argmax(scores)] >= target[argmax(target)]
+}
+
+/// Share of clips whose best score is that of a right class ([`is_hit`]), 0 to 1. NaN for no clip.
+pub fn accuracy(scores: &[f32], targets: &[f32], num_classes: usize) -> f64 {
+    mean_over_clips(scores, targets, num_classes, |s, t| f64::from(is_hit(s, t)))
+}
+
+/// Share of clips with a right class (see [`is_hit`]) among the `k` best scores, 0 to 1. NaN for no clip.
 ///
 /// Of equal scores the lower index is ranked first, as [`argmax`] does (scikit-learn ranks the higher first).
 pub fn top_k_accuracy(scores: &[f32], targets: &[f32], num_classes: usize, k: usize) -> f64 {
     mean_over_clips(scores, targets, num_classes, |s, t| {
-        let target = argmax(t);
-        let rank = s.iter().enumerate().filter(|&(i, value)| beats(i, *value, target, s[target])).count();
-        f64::from(rank < k)
+        let highest = t[argmax(t)];
+        let rank = |class: usize| {
+            s.iter().enumerate().filter(|&(i, value)| beats(i, *value, class, s[class])).count()
+        };
+        f64::from((0..t.len()).any(|class| t[class] >= highest && rank(class) < k))
     })
 }
 
@@ -61,22 +74,8 @@ pub fn log_loss(scores: &[f32], targets: &[f32], num_classes: usize) -> f64 {
     })
 }
 
-/// Mean cross-entropy of logits in nats: [`log_loss`] without the detour over probabilities, so a confident
-/// mistake costs its true amount. A NaN logit gives NaN.
-pub fn cross_entropy(logits: &[f32], targets: &[f32], num_classes: usize) -> f64 {
-    mean_over_clips(logits, targets, num_classes, |s, t| {
-        let max = s.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let log_sum = s.iter().map(|x| f64::from(x - max).exp()).sum::<f64>().ln() + f64::from(max);
-        s.iter()
-            .zip(t)
-            .filter(|(_, t)| **t > 0.0)
-            .map(|(x, t)| f64::from(*t) * (log_sum - f64::from(*x)))
-            .sum()
-    })
-}
-
 /// Mean of `of_clip(scores, target)` over the rows of both arrays.
-fn mean_over_clips(
+pub(super) fn mean_over_clips(
     scores: &[f32],
     targets: &[f32],
     num_classes: usize,
@@ -121,7 +120,6 @@ mod tests {
         let mut row = [f32::NAN, 1.0];
         softmax(&mut row);
         assert!(row[0].is_nan() && row[1].is_nan());
-        assert!(cross_entropy(&[f32::NAN, 1.0], &[1.0, 0.0], 2).is_nan());
         assert!(log_loss(&[f32::NAN, 1.0], &[1.0, 0.0], 2).is_nan());
     }
 
@@ -144,19 +142,22 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_is_not_zero() {
-        assert!(accuracy(&[], &[], 3).is_nan());
-        assert!(log_loss(&[], &[], 3).is_nan());
+    fn any_label_of_a_clip_is_a_right_answer_and_so_is_the_greater_part_of_a_mixture() {
+        let target = [1.0, 0.0, 1.0];
+        assert!(is_hit(&[0.1, 0.2, 0.3], &target) && !is_hit(&[0.1, 0.3, 0.2], &target));
+        assert!((top_k_accuracy(&[0.1, 0.3, 0.2], &target, 3, 2) - 1.0).abs() < 1e-15);
+        assert!(is_hit(&[0.9, 0.1], &[0.6, 0.4]) && !is_hit(&[0.1, 0.9], &[0.6, 0.4]));
     }
 
     #[test]
-    fn cross_entropy_of_logits_is_log_loss_of_their_softmax() {
-        let logits = [0.3_f32, -1.2, 2.0, 0.0, 0.1, -0.1];
-        let targets = [0.0, 1.0, 0.0, 0.5, 0.5, 0.0];
-        let mut scores = logits;
-        scores.chunks_exact_mut(3).for_each(softmax);
-        let (a, b) = (cross_entropy(&logits, &targets, 3), log_loss(&scores, &targets, 3));
-        assert!((a - b).abs() < 1e-6, "{a} {b}");
-        assert!((cross_entropy(&[500.0, 0.0], &[0.0, 1.0], 2) - 500.0).abs() < 1e-9);
+    fn a_sigmoid_survives_large_logits() {
+        assert!((sigmoid(0.0) - 0.5).abs() < 1e-7 && sigmoid(-800.0) < 1e-30 && sigmoid(800.0) > 0.999_999);
+        assert!(sigmoid(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn nothing_measured_is_not_zero() {
+        assert!(accuracy(&[], &[], 3).is_nan());
+        assert!(log_loss(&[], &[], 3).is_nan());
     }
 }

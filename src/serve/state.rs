@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 use super::types::{Answer, Request};
 use super::{Error, Options};
 use crate::audio::Source;
-use crate::bundle::{self, Clip, Prediction, Predictor};
+use crate::bundle::{self, Clip, Predictor};
 use crate::decision::DecisionConfig;
 
 const LOADING: u8 = 0;
@@ -135,7 +135,7 @@ impl State {
         let mut predictions = answer.await.map_err(|_| Error::Internal)??;
         for prediction in &mut predictions {
             if let Some(threshold) = request.threshold {
-                redecide(prediction, &DecisionConfig { threshold, ..service.predictor.decision().clone() });
+                prediction.decide(&DecisionConfig { threshold, ..service.predictor.decision().clone() });
             }
             let index = service.predictor.labels().index(&prediction.best_label);
             self.metrics.prediction(prediction, index.unwrap_or(usize::MAX));
@@ -190,11 +190,4 @@ impl State {
             }
         }
     }
-}
-
-/// The same scores under another threshold.
-fn redecide(prediction: &mut Prediction, decision: &DecisionConfig) {
-    prediction.indeterminate = prediction.score < decision.threshold;
-    prediction.label =
-        if prediction.indeterminate { decision.indeterminate.clone() } else { prediction.best_label.clone() };
 }

@@ -36,8 +36,12 @@ pub struct State {
     pub step: usize,
     /// Sum over those steps of loss times clips.
     pub loss_sum: f64,
-    /// Clips of those steps whose highest logit was the target.
+    /// Clips of those steps whose highest logit was that of a right class.
     pub correct: usize,
+    /// Sum of the precisions at all labels of those clips ([`crate::metrics::Lwlrap`]).
+    pub precision_sum: f64,
+    /// Labels of those clips.
+    pub labels: usize,
     /// Clips in those steps.
     pub clips: usize,
     /// Seconds spent in that epoch so far.
@@ -58,6 +62,8 @@ impl State {
             step: 0,
             loss_sum: 0.0,
             correct: 0,
+            precision_sum: 0.0,
+            labels: 0,
             clips: 0,
             seconds: 0.0,
             rows: Vec::new(),

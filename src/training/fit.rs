@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 
 use super::checkpoint::{self, State};
-use super::objective::cross_entropy;
+use super::loss::Objective;
 use super::recipe::{Monitor, Optimizer, TrainingConfig};
 use super::results::{self, EpochRow};
 use super::run_dir::save;
+use super::tensors::{floats, tensor};
 use super::{Error, Event, Observer, RunDir, score};
-use crate::dataset::{Batch, ClipLoader};
-use crate::metrics;
+use crate::dataset::{Batch, ClipLoader, Labels};
+use crate::decision::Task;
+use crate::metrics::{self, ClassificationReport, Confusion, Lwlrap};
 use crate::models::{Inference, Model};
 use crate::seed::{Purpose, Seed};
 
@@ -36,6 +38,10 @@ pub enum Ended {
 pub struct Fit<'a> {
     /// Epochs, batch size, optimiser, early stopping.
     pub config: &'a TrainingConfig,
+    /// What is minimised.
+    pub objective: &'a Objective,
+    /// The classes.
+    pub labels: &'a Labels,
     /// Seed of dropout.
     pub seed: Seed,
     /// Where to write.
@@ -99,7 +105,7 @@ impl Fit<'_> {
             let targets =
                 tensor([batch.clips.len(), batch.targets.len() / batch.clips.len()], &batch.targets, &device);
             let logits = model.forward(tensor(batch.shape, &batch.inputs, &device));
-            let loss = cross_entropy(logits.clone(), targets);
+            let loss = self.objective.losses(logits.clone(), targets).mean();
             let value = floats(loss.clone().inner())[0];
             if !value.is_finite() {
                 return Err(self.not_finite(value, state));
@@ -140,13 +146,18 @@ impl Fit<'_> {
     ) -> Result<(), Error> {
         let start = Instant::now();
         let valid = score(&Inference::new(model.valid()), self.valid, self.device)?;
+        let (logits, targets, classes) = (&valid.logits, &valid.targets, valid.num_classes);
         let row = EpochRow {
             epoch: state.epoch,
             time: state.seconds + start.elapsed().as_secs_f64(),
             train_loss: state.loss_sum / state.clips as f64,
             train_accuracy: state.correct as f64 / state.clips as f64,
-            valid_loss: valid.loss(),
-            valid_accuracy: valid.accuracy(),
+            train_lwlrap: state.precision_sum / state.labels as f64,
+            valid_loss: self.objective.mean(logits, targets, classes, self.device),
+            valid_accuracy: metrics::accuracy(logits, targets, classes),
+            valid_top_5_accuracy: metrics::top_k_accuracy(logits, targets, classes, 5),
+            valid_macro_f1: self.by_class(logits, targets).macro_avg.f1,
+            valid_lwlrap: Lwlrap::from_scores(logits, targets, classes).value(),
             lr: self.config.learning_rate,
             clips_per_second: state.clips as f64 / state.seconds,
         };
@@ -174,9 +185,18 @@ impl Fit<'_> {
 
     /// Strictly better, so that of equal epochs the first is kept.
     fn better(&self, row: &EpochRow, best: &EpochRow) -> bool {
-        match self.config.monitor {
-            Monitor::Accuracy => row.valid_accuracy > best.valid_accuracy,
-            Monitor::Loss => row.valid_loss < best.valid_loss,
+        let monitor = self.config.monitor.unwrap_or(Monitor::of(self.objective.task));
+        monitor.better(monitor.value(row), monitor.value(best))
+    }
+
+    /// With several labels a clip, a class is said when its score is at least 0.5, its logit at least 0.
+    fn by_class(&self, logits: &[f32], targets: &[f32]) -> ClassificationReport {
+        let labels = self.labels.names();
+        match self.objective.task {
+            Task::SingleLabel => {
+                ClassificationReport::new(&Confusion::from_scores(logits, targets, labels.len()), labels)
+            }
+            Task::MultiLabel => ClassificationReport::multi_label(logits, targets, 0.0, labels),
         }
     }
 
@@ -208,10 +228,14 @@ impl State {
     fn count(&mut self, batch: &Batch, loss: f32, logits: &[f32]) {
         let clips = batch.clips.len();
         self.loss_sum += f64::from(loss) * clips as f64;
-        let classes = batch.targets.len() / clips;
-        let rows = logits.chunks_exact(classes).zip(batch.targets.chunks_exact(classes));
-        self.correct += rows.filter(|(l, t)| metrics::argmax(l) == metrics::argmax(t)).count();
         self.clips += clips;
+        let classes = batch.targets.len() / clips;
+        for (logits, target) in logits.chunks_exact(classes).zip(batch.targets.chunks_exact(classes)) {
+            self.correct += usize::from(metrics::is_hit(logits, target));
+            let (precision, labels) = metrics::precision_sum(logits, target);
+            self.precision_sum += precision;
+            self.labels += labels;
+        }
     }
 
     /// The row of the best epoch so far.
@@ -221,15 +245,7 @@ impl State {
 
     fn next_epoch(&mut self) {
         self.epoch += 1;
-        (self.step, self.correct, self.clips) = (0, 0, 0);
-        (self.loss_sum, self.seconds) = (0.0, 0.0);
+        (self.step, self.clips, self.correct, self.labels) = (0, 0, 0, 0);
+        (self.loss_sum, self.precision_sum, self.seconds) = (0.0, 0.0, 0.0);
     }
-}
-
-fn tensor<const D: usize>(shape: [usize; D], values: &[f32], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
-
-fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().iter::<f32>().collect()
 }

@@ -7,7 +7,7 @@
 pub mod checkpoint;
 mod error;
 pub mod fit;
-mod objective;
+pub mod loss;
 mod observer;
 pub mod recipe;
 pub mod results;
@@ -15,6 +15,7 @@ mod run;
 mod run_dir;
 pub mod run_info;
 mod score;
+mod tensors;
 
 pub use error::Error;
 pub use observer::{Event, Observer};

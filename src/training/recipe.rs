@@ -9,11 +9,14 @@ use crate::config::{self, ConfigError};
 use crate::dataset::mix::MixConfig;
 use crate::dataset::prepare::Source;
 use crate::dataset::{Filter, SplitConfig};
-use crate::decision::DecisionConfig;
+use crate::decision::{DecisionConfig, Task};
 use crate::features::{Extractor, FeatureConfig, Scale, Standardize};
 use crate::models::{ModelConfig, Stage};
 
-/// An experiment, complete: data, split, audio, features, model, training and decision.
+use super::loss::{ClassWeights, Loss};
+use super::results::EpochRow;
+
+/// An experiment, complete: task, data, split, audio, features, model, training and decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -22,6 +25,9 @@ pub struct Recipe {
     /// Seed of everything random. Default 42.
     #[serde(default = "default_seed")]
     pub seed: u64,
+    /// Whether a clip has exactly one label or any number of them. Default `single_label`.
+    #[serde(default, skip_serializing_if = "Task::is_single_label")]
+    pub task: Task,
     /// Where the recordings come from.
     #[serde(default)]
     pub data: DataConfig,
@@ -52,6 +58,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("urbansound8k/cnn_shuffled", include_str!("../../recipes/urbansound8k/cnn_shuffled.toml")),
     ("urbansound8k/lstm", include_str!("../../recipes/urbansound8k/lstm.toml")),
     ("urbansound8k/crnn", include_str!("../../recipes/urbansound8k/crnn.toml")),
+    ("fsdkaggle2019/simple", include_str!("../../recipes/fsdkaggle2019/simple.toml")),
     ("esc50/ast", include_str!("../../recipes/esc50/ast.toml")),
     ("esc50/conformer", include_str!("../../recipes/esc50/conformer.toml")),
     ("esc50/efficientnet-b3_frozen", include_str!("../../recipes/esc50/efficientnet-b3_frozen.toml")),
@@ -124,12 +131,24 @@ pub struct TrainingConfig {
     pub optimizer: Optimizer,
     /// Learning rate. Default 0.001.
     pub learning_rate: f64,
+    /// What is minimised. Default `cross_entropy` for one label a clip, `bce` for several.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "config::some_name_or_table")]
+    pub loss: Option<Loss>,
+    /// Share of every target that is spread evenly over all classes, or over there and not there for several labels a clip
+    /// (Szegedy et al. 2016; as in Keras). 0 to 1, default 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub label_smoothing: f64,
+    /// How much each class counts in the loss. Default: all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
     /// Keras' `l2` on the kernels of all convolution and dense layers that train: times the sum of their squares is added
     /// to what is minimised, not to the losses that are reported. Default 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub l2: f64,
-    /// What the best epoch is chosen by, on the validation clips. Default accuracy.
-    pub monitor: Monitor,
+    /// What the best epoch is chosen by, on the validation clips. Default `accuracy` for one label a clip, `lwlrap` for
+    /// several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<Monitor>,
     /// What training starts from instead of random weights: a name in the store (`oido import`), a run directory or a
     /// `.safetensors` file of oido. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,8 +171,11 @@ impl Default for TrainingConfig {
             batch_size: 32,
             optimizer: Optimizer::Adam,
             learning_rate: 1e-3,
+            loss: None,
+            label_smoothing: 0.0,
+            class_weights: None,
             l2: 0.0,
-            monitor: Monitor::Accuracy,
+            monitor: None,
             weights: None,
             patience: 10,
             frozen: Vec::new(),
@@ -172,12 +194,44 @@ pub enum Optimizer {
 
 /// What the best epoch is chosen by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Monitor {
     /// Highest validation accuracy.
     Accuracy,
     /// Lowest validation loss.
     Loss,
+    /// Highest macro F1 on validation.
+    MacroF1,
+    /// Highest label-weighted label-ranking average precision on validation.
+    Lwlrap,
+}
+
+impl Monitor {
+    /// The usual one.
+    pub fn of(task: Task) -> Self {
+        match task {
+            Task::SingleLabel => Self::Accuracy,
+            Task::MultiLabel => Self::Lwlrap,
+        }
+    }
+
+    /// Its figure in a row of results.
+    pub fn value(self, row: &EpochRow) -> f64 {
+        match self {
+            Self::Accuracy => row.valid_accuracy,
+            Self::Loss => row.valid_loss,
+            Self::MacroF1 => row.valid_macro_f1,
+            Self::Lwlrap => row.valid_lwlrap,
+        }
+    }
+
+    /// Whether `new` is strictly better than `old`.
+    pub fn better(self, new: f64, old: f64) -> bool {
+        match self {
+            Self::Loss => new < old,
+            Self::Accuracy | Self::MacroF1 | Self::Lwlrap => new > old,
+        }
+    }
 }
 
 impl Recipe {
@@ -229,7 +283,8 @@ impl Recipe {
         if data.source == Some(Source::LibrispeechMix) {
             data.mix.get_or_insert_default();
         }
-        Self { data, features: self.features.resolve(&self.audio), ..self.clone() }
+        let training = self.training.resolved(self.task);
+        Self { data, features: self.features.resolve(&self.audio), training, ..self.clone() }
     }
 
     /// The stages of the network that training leaves as they are.
@@ -246,7 +301,7 @@ impl Recipe {
         self.data.validate()?;
         self.audio.validate()?;
         self.decision.validate()?;
-        self.training.validate()?;
+        self.training.validate(self.task)?;
         let extractor = Extractor::new(&self.audio, &self.features)?;
         self.frozen_stages()?;
         let features = extractor.config();
@@ -263,7 +318,16 @@ impl Recipe {
 }
 
 impl TrainingConfig {
-    fn validate(&self) -> Result<(), ConfigError> {
+    /// The same with the defaults that follow from the task written out.
+    fn resolved(&self, task: Task) -> Self {
+        Self {
+            loss: Some(self.loss.unwrap_or(Loss::of(task))),
+            monitor: Some(self.monitor.unwrap_or(Monitor::of(task))),
+            ..self.clone()
+        }
+    }
+
+    fn validate(&self, task: Task) -> Result<(), ConfigError> {
         let refuse = |key: &str, reason: String| Err(ConfigError::field(format!("training.{key}"), reason));
         if self.epochs == 0 {
             return refuse("epochs", "0 trains nothing; give at least 1".into());
@@ -274,6 +338,17 @@ impl TrainingConfig {
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return refuse("learning_rate", format!("{} must be above 0", self.learning_rate));
         }
+        let loss = self.loss.unwrap_or(Loss::of(task));
+        loss.validate(task)?;
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return refuse("label_smoothing", format!("{} must be from 0 to below 1", self.label_smoothing));
+        }
+        if loss == (Loss::Lsep {}) && (self.label_smoothing > 0.0 || self.class_weights.is_some()) {
+            let reason =
+                "lsep compares labels with other classes and knows neither label_smoothing nor class_weights";
+            return refuse("loss", reason.into());
+        }
+        self.class_weights.as_ref().map_or(Ok(()), ClassWeights::validate)?;
         if !(self.l2.is_finite() && self.l2 >= 0.0) {
             return refuse("l2", format!("{} must be 0 or above", self.l2));
         }
@@ -331,6 +406,25 @@ mod tests {
     }
 
     #[test]
+    fn several_labels_bring_their_own_loss_and_monitor() {
+        let recipe = recipe(MINIMAL, &["task=multi_label"]).unwrap();
+        assert_eq!(recipe.training.loss, None);
+        let text = recipe.resolved().to_toml().unwrap();
+        assert!(text.contains("task = \"multi_label\"") && text.contains("monitor = \"lwlrap\""), "{text}");
+        let again = super::Recipe::parse(&text, &[], "again").unwrap();
+        assert_eq!(again.training.loss, Some(Loss::Bce {}));
+        for (loss, expected) in [
+            ("training.loss=cross_entropy", "cross_entropy is for clips with one label"),
+            ("training.loss={name='focal',alpha=2.0}", "alpha 2"),
+        ] {
+            let error = super::tests::recipe(MINIMAL, &["task=multi_label", loss]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let both = ["task=multi_label", "training.loss=lsep", "training.label_smoothing=0.1"];
+        assert!(super::tests::recipe(MINIMAL, &both).unwrap_err().to_string().contains("lsep compares"));
+    }
+
+    #[test]
     fn a_network_that_takes_pixels_needs_features_that_are_pixels() {
         let network = "model={name='mobilenet-v2', pixels=true}";
         let (image, plain) = ("features.scale='image'", "features.standardize='none'");
@@ -348,6 +442,16 @@ mod tests {
             ("training.batch_size=0", "training.batch_size"),
             ("training.learning_rate=-1.0", "training.learning_rate"),
             ("training.l2=-0.1", "training.l2"),
+            ("training.loss=bce", "training.loss: bce is for clips with several labels"),
+            ("training.loss=hinge", "unknown variant `hinge`"),
+            ("training.loss={name='focal',gamma=-1}", "gamma -1"),
+            ("training.loss={name='focal',alpha=0.5}", "training.loss: alpha is for"),
+            ("training.loss={name='l_q',q=0}", "q 0"),
+            ("training.loss={name='l_soft',beta=2}", "beta 2"),
+            ("training.loss={name='cross_entropy',q=0.5}", "unknown field `q`"),
+            ("training.label_smoothing=1", "training.label_smoothing"),
+            ("training.class_weights={dog=0.0}", "training.class_weights: dog = 0"),
+            ("task=multi_labels", "unknown variant `multi_labels`"),
             ("training.epoch=3", "epoch"),
             ("training.frozen=['stem']", "training.frozen"),
             ("training.weights=\"\"", "training.weights"),

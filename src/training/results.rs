@@ -8,29 +8,46 @@ use serde::{Deserialize, Serialize};
 use crate::files::write_file;
 use crate::tables::{Mistake, Record, Table};
 
-/// What one epoch gave.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// What one epoch gave. Figures that an older file does not have are NaN.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct EpochRow {
     /// Number of the epoch, from 1.
     pub epoch: usize,
     /// Wall time of this epoch in seconds, validation included.
     pub time: f64,
-    /// Mean cross-entropy over the training batches, in nats.
+    /// Mean loss over the training clips, without penalties on weights (cross-entropies are in nats).
     #[serde(rename = "train/loss")]
     pub train_loss: f64,
-    /// Share of right training clips, 0 to 1, while the weights were changing.
+    /// Share of training clips whose best score is that of a right class, 0 to 1, while the weights were changing.
     #[serde(rename = "train/accuracy")]
     pub train_accuracy: f64,
-    /// Mean cross-entropy over the validation clips, in nats; NaN without validation clips.
+    /// Label-weighted label-ranking average precision over the training clips, 0 to 1, while the weights were changing.
+    #[serde(rename = "train/lwlrap", default = "not_measured")]
+    pub train_lwlrap: f64,
+    /// Mean loss over the validation clips; NaN without validation clips.
     #[serde(rename = "val/loss")]
     pub valid_loss: f64,
-    /// Share of right validation clips, 0 to 1; NaN without validation clips.
+    /// Share of validation clips whose best score is that of a right class, 0 to 1; NaN without validation clips.
     #[serde(rename = "val/accuracy")]
     pub valid_accuracy: f64,
+    /// Share of validation clips with a right class among the five best scores, 0 to 1.
+    #[serde(rename = "val/top_5_accuracy", default = "not_measured")]
+    pub valid_top_5_accuracy: f64,
+    /// Mean of the classes' F1 over the validation clips, 0 to 1; with several labels a clip, a class is said when its score
+    /// is at least 0.5.
+    #[serde(rename = "val/macro_f1", default = "not_measured")]
+    pub valid_macro_f1: f64,
+    /// Label-weighted label-ranking average precision over the validation clips, 0 to 1.
+    #[serde(rename = "val/lwlrap", default = "not_measured")]
+    pub valid_lwlrap: f64,
     /// Learning rate of the epoch's last step.
     pub lr: f64,
     /// Training clips a second.
     pub clips_per_second: f64,
+}
+
+fn not_measured() -> f64 {
+    f64::NAN
 }
 
 /// Why `results.csv` cannot be read or written.
@@ -88,8 +105,12 @@ mod tests {
             time: 20.25 * epoch as f64,
             train_loss: 1.0 / 3.0,
             train_accuracy: 0.1 + 0.2,
+            train_lwlrap: 0.7,
             valid_loss: f64::NAN,
             valid_accuracy: 5e-324,
+            valid_top_5_accuracy: 1.0,
+            valid_macro_f1: 0.3,
+            valid_lwlrap: 0.6,
             lr: 1e-3,
             clips_per_second: 123.0,
         }
@@ -102,11 +123,22 @@ mod tests {
         write(&path, &[row(1), row(2)]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with(
-            "epoch,time,train/loss,train/accuracy,val/loss,val/accuracy,lr,clips_per_second\n1,20.25,"
+            "epoch,time,train/loss,train/accuracy,train/lwlrap,val/loss,val/accuracy,val/top_5_accuracy,val/macro_f1,\
+             val/lwlrap,lr,clips_per_second\n1,20.25,"
         ));
         let back = read(&path).unwrap();
         assert_eq!(format!("{back:?}"), format!("{:?}", [row(1), row(2)]));
         assert_eq!(back[1].train_accuracy.to_bits(), (0.1_f64 + 0.2).to_bits());
+    }
+
+    #[test]
+    fn what_an_older_file_does_not_tell_is_not_zero() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.csv");
+        let header = "epoch,time,train/loss,train/accuracy,val/loss,val/accuracy,lr,clips_per_second";
+        std::fs::write(&path, format!("{header}\n1,2,3,0.5,4,0.25,0.001,9\n")).unwrap();
+        let row = read(&path).unwrap()[0];
+        assert!(row.valid_lwlrap.is_nan() && row.valid_macro_f1.is_nan() && row.lr > 0.0);
     }
 
     #[test]
@@ -124,7 +156,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.csv");
         write(&path, &[row(1)]).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap() + "two,1,1,1,1,1,1,1\n";
+        let text = std::fs::read_to_string(&path).unwrap() + "two,1,1,1,1,1,1,1,1,1,1,1\n";
         std::fs::write(&path, &text).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("results.csv") && error.contains("line 3: "), "{error}");

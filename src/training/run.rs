@@ -8,6 +8,7 @@ use burn::tensor::Device;
 
 use super::checkpoint::{self, State};
 use super::fit::{Ended, Fit, optimizer};
+use super::loss::{ClassWeights, Loss, Objective};
 use super::run_dir::save;
 use super::{ClipCounts, Error, Event, Observer, Recipe, RunDir, RunInfo, Versions};
 use crate::audio::AudioConfig;
@@ -17,6 +18,7 @@ use crate::dataset::prepare::{self, Source};
 use crate::dataset::{
     Checked, ClipLoader, ClipSet, Entry, FeatureCache, Labels, Manifest, Order, SplitConfig, Splits,
 };
+use crate::decision::Task;
 use crate::features::{Extractor, Stats};
 use crate::files::{self, sha256};
 use crate::models::{self, Model};
@@ -86,6 +88,7 @@ pub fn prepare(
 ) -> Result<Prepared, Error> {
     let (manifest, warnings) = read_data(recipe, data, observer, stop)?;
     let mut manifest = recipe.data.keep.apply(manifest, "data.keep")?;
+    check_task(recipe.task, &manifest.entries)?;
     let split = recipe.split.resolved(&manifest);
     let mut splits = split.split(&manifest, Seed(recipe.seed))?;
     splits.warnings.extend(warnings);
@@ -102,6 +105,9 @@ pub fn prepare(
         indices.iter().for_each(|&i| manifest.entries[i].split = Some(split));
     }
     recipe.decision.validate_for(labels.names())?;
+    if let Some(weights) = &recipe.training.class_weights {
+        weights.of(&labels, &[])?;
+    }
     recipe.model.validate(extractor.shape(), labels.len())?;
     let frozen: Vec<String> = recipe.frozen_stages()?.into_iter().map(|stage| stage.name).collect();
     if !frozen.is_empty() && recipe.training.weights.is_none() {
@@ -112,6 +118,26 @@ pub fn prepare(
     }
     let parameters = recipe.model.parameters(extractor.shape(), labels.len());
     Ok(Prepared { manifest: Arc::new(manifest), split, splits, labels, extractor, parameters })
+}
+
+/// Refuses clips with another number of labels than the task has.
+fn check_task(task: Task, entries: &[Entry]) -> Result<(), ConfigError> {
+    let another = entries.iter().find(|entry| entry.labels.len() != 1);
+    match (task, another) {
+        (Task::SingleLabel, Some(entry)) => {
+            let (path, labels) = (entry.path.display(), entry.labels.len());
+            let reason = format!(
+                "{path} has {labels} labels and a clip of a single_label task has one; set task = \"multi_label\""
+            );
+            Err(ConfigError::field("task", reason))
+        }
+        (Task::MultiLabel, None) => {
+            let reason = "every clip has exactly one label, which multi_label does not make use of; leave task out, or \
+                          give data whose clips have several";
+            Err(ConfigError::field("task", reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The clips, and what must be known of how they came about.
@@ -276,11 +302,14 @@ pub fn train(
     };
     write_inputs(&run_dir, recipe, &prepared, stats)?;
 
+    let objective = objective(recipe, &train_set, &labels)?;
     let batch_size = recipe.training.batch_size;
     let train_set = Arc::new(train_set.with_stats(stats));
     let valid_set = Arc::new(set(&splits.valid)?.with_stats(stats));
     let fit = Fit {
         config: &recipe.training,
+        objective: &objective,
+        labels: &labels,
         seed,
         run_dir: &run_dir,
         train: &ClipLoader::new(train_set, batch_size, Order::Shuffled(seed)),
@@ -292,6 +321,18 @@ pub fn train(
     let (ended, state) = fit.run(model, optimizer, state)?;
     write_info(&run_dir, recipe, &prepared, (trainable, started), options, &state)?;
     Ok(Outcome { ended, state, prepared, damaged })
+}
+
+/// What the recipe minimises; `train` are the clips by which classes are balanced.
+fn objective(recipe: &Recipe, train: &ClipSet, labels: &Labels) -> Result<Objective, ConfigError> {
+    let training = &recipe.training;
+    let weights = |weights: &ClassWeights| weights.of(labels, &train.label_counts());
+    Ok(Objective {
+        task: recipe.task,
+        loss: training.loss.unwrap_or(Loss::of(recipe.task)),
+        label_smoothing: training.label_smoothing,
+        class_weights: training.class_weights.as_ref().map(weights).transpose()?,
+    })
 }
 
 /// Refuses a run directory that nothing can be written to, before hours of work for it. A new one is not left empty.
@@ -348,6 +389,8 @@ fn write_info(
         epochs: state.rows.len(),
         best_epoch: best.map_or(0, |row| row.epoch),
         best_valid_accuracy: best.map(|row| row.valid_accuracy),
+        best_valid_lwlrap: best.map(|row| row.valid_lwlrap),
+        task: recipe.task,
         started_from,
         seconds,
         seconds_per_epoch: if state.rows.is_empty() { 0.0 } else { seconds / state.rows.len() as f64 },
@@ -370,10 +413,10 @@ fn write_info(
     save(&path, &bytes)
 }
 
-/// sha256 of what makes two runs the same run: everything in the recipe but the number of epochs (a finished run
+/// sha256 of what makes two runs the same run: everything in the resolved recipe but the number of epochs (a finished run
 /// may be prolonged), the clips with their parts, and the weights it started from.
 fn fingerprint(recipe: &Recipe, prepared: &Prepared, starting: Option<&Starting>) -> Result<String, Error> {
-    let mut recipe = recipe.clone();
+    let mut recipe = recipe.resolved();
     recipe.training.epochs = 0;
     recipe.data.path = None;
     let mut text = format!("{}\n{}", recipe.to_toml()?, manifest_sha256(&prepared.manifest));

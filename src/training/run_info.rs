@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::decision::DecisionConfig;
+use crate::decision::{DecisionConfig, Task};
 use crate::pretrained::Started;
 
 /// The content of `run.json`. Fields may be added; a reader takes the default for a missing one, and only
@@ -32,6 +32,12 @@ pub struct RunInfo {
     /// Its share of right validation clips, 0 to 1.
     #[serde(default)]
     pub best_valid_accuracy: Option<f64>,
+    /// Its label-weighted label-ranking average precision on validation, 0 to 1.
+    #[serde(default)]
+    pub best_valid_lwlrap: Option<f64>,
+    /// Whether a clip has one label or several.
+    #[serde(default)]
+    pub task: Task,
     /// The weights it started from, when those were not random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_from: Option<Started>,

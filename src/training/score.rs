@@ -3,13 +3,13 @@
 use burn::tensor::Device;
 
 use crate::dataset::{ClipLoader, Error};
-use crate::metrics;
+use crate::decision::Task;
 use crate::models::Inference;
 
 /// Logits and targets of every clip of a set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scored {
-    /// `[clips, num_classes]`, before softmax.
+    /// `[clips, num_classes]`, before the activation.
     pub logits: Vec<f32>,
     /// `[clips, num_classes]`.
     pub targets: Vec<f32>,
@@ -18,21 +18,11 @@ pub struct Scored {
 }
 
 impl Scored {
-    /// Probabilities: softmax of each row of the logits.
-    pub fn scores(&self) -> Vec<f32> {
+    /// Scores from 0 to 1: what the task makes of each row of the logits.
+    pub fn scores(&self, task: Task) -> Vec<f32> {
         let mut scores = self.logits.clone();
-        scores.chunks_exact_mut(self.num_classes).for_each(metrics::softmax);
+        scores.chunks_exact_mut(self.num_classes).for_each(|row| task.activate(row));
         scores
-    }
-
-    /// Share of clips whose highest score is the target.
-    pub fn accuracy(&self) -> f64 {
-        metrics::accuracy(&self.logits, &self.targets, self.num_classes)
-    }
-
-    /// Mean cross-entropy.
-    pub fn loss(&self) -> f64 {
-        metrics::cross_entropy(&self.logits, &self.targets, self.num_classes)
     }
 }
 

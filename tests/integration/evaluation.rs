@@ -1,12 +1,16 @@
 //! Metrics against scikit-learn; `oido compare` as a program.
 
 use assert_cmd::Command;
-use oido::metrics::{ClassificationReport, Confusion, accuracy, log_loss, top_k_accuracy};
+use oido::metrics::{
+    ClassificationReport, Confusion, Lwlrap, accuracy, average_precision, binary_log_loss, log_loss,
+    top_k_accuracy,
+};
 use serde_json::{Value, json};
 
 const GOLDEN: &str = include_str!("../fixtures/metrics/golden.json");
+const MULTI_LABEL: &str = include_str!("../fixtures/metrics/multi_label.json");
 
-/// One case of `golden.json`.
+/// One case of a golden file.
 struct Case {
     golden: Value,
     labels: Vec<String>,
@@ -19,12 +23,20 @@ fn cases() -> Vec<Case> {
     golden["cases"].as_array().unwrap().iter().map(Case::new).collect()
 }
 
+fn multi_label_cases() -> Vec<Case> {
+    let golden: Value = serde_json::from_str(MULTI_LABEL).unwrap();
+    golden["cases"].as_array().unwrap().iter().map(Case::new).collect()
+}
+
 impl Case {
     fn new(golden: &Value) -> Self {
         let labels: Vec<String> = serde_json::from_value(golden["labels"].clone()).unwrap();
-        let indices: Vec<usize> = serde_json::from_value(golden["targets"].clone()).unwrap();
-        let one_hot = |&i: &usize| (0..labels.len()).map(move |class| f32::from(u8::from(class == i)));
-        let targets = indices.iter().flat_map(one_hot).collect();
+        // One index a clip, or a list of them.
+        let row = |target: &Value| -> Vec<f32> {
+            let list = target.as_array().cloned().unwrap_or_else(|| vec![target.clone()]);
+            (0..labels.len()).map(|class| f32::from(u8::from(list.contains(&json!(class))))).collect()
+        };
+        let targets = golden["targets"].as_array().unwrap().iter().flat_map(row).collect();
         let scores = serde_json::from_value(golden["scores"].clone()).unwrap();
         Self { golden: golden.clone(), labels, targets, scores }
     }
@@ -96,6 +108,47 @@ fn the_report_as_json_is_scikit_learns_dictionary() {
                     }
                 }
                 golden => assert!((ours[name].as_f64().unwrap() - golden.as_f64().unwrap()).abs() < 1e-12),
+            }
+        }
+    }
+}
+
+/// NaN where the golden value is null.
+fn assert_all_close(ours: &[f64], golden: &Value, what: &str) {
+    for (class, (ours, golden)) in ours.iter().zip(golden.as_array().unwrap()).enumerate() {
+        let close = match golden.as_f64() {
+            Some(golden) => (ours - golden).abs() < 1e-12,
+            None => ours.is_nan(),
+        };
+        assert!(close, "{what} of class {class}: {ours}, not {golden}");
+    }
+}
+
+#[test]
+fn figures_of_several_labels_agree_with_scikit_learn_and_the_competition() {
+    assert_eq!(multi_label_cases().len(), 4);
+    for case in multi_label_cases() {
+        let n = case.labels.len();
+        let lwlrap = Lwlrap::from_scores(&case.scores, &case.targets, n);
+        case.assert_close("lwlrap", lwlrap.value());
+        let by_class: Vec<f64> = (0..n).map(|class| lwlrap.of_class(class)).collect();
+        assert_all_close(&by_class, &case.golden["lwlrap_by_class"], "lwlrap");
+        let average = average_precision(&case.scores, &case.targets, n);
+        assert_all_close(&average, &case.golden["average_precision"], "average precision");
+        let golden = case.golden["binary_log_loss"].as_f64().unwrap();
+        let loss = binary_log_loss(&case.scores, &case.targets, n);
+        // A score of 1 is kept from it by the epsilon of f32 here and of f64 there.
+        if case.golden["name"] != "ties" {
+            assert!((loss - golden).abs() < 1e-9, "{loss} {golden}");
+        }
+        let report = ClassificationReport::multi_label(&case.scores, &case.targets, 0.5, &case.labels);
+        assert_eq!(report.to_text(4), case.golden["report"].as_str().unwrap());
+        let (ours, golden) = (report.to_json(), case.golden["report_dict"].as_object().unwrap());
+        assert!(ours.as_object().unwrap().keys().eq(golden.keys()), "{ours}");
+        for (name, golden) in golden {
+            for (column, golden) in golden.as_object().unwrap() {
+                let difference = ours[name][column].as_f64().unwrap() - golden.as_f64().unwrap();
+                assert!(difference.abs() < 1e-12, "{}: {name} {column}", case.golden["name"]);
             }
         }
     }

@@ -18,6 +18,7 @@ mod fsdkaggle2019;
 mod hash_weights;
 mod loader;
 mod mix;
+mod multi_label;
 mod packing;
 mod pipeline;
 mod predict;

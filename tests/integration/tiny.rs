@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use oido::audio::{AudioConfig, WavFormat, Waveform, write_wav};
-use oido::bundle::{BundleConfig, BundleParts, Task, pack};
+use oido::bundle::{BundleConfig, BundleParts, pack};
 use oido::dataset::Labels;
-use oido::decision::DecisionConfig;
+use oido::decision::{DecisionConfig, Task};
 use oido::features::{Extractor, FeatureConfig, Stats};
 use oido::models::{CnnConfig, ModelConfig, device};
 use oido::seed::Seed;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::{Exit, Output};
 use crate::dataset::Split;
-use crate::evaluation::{self, Evaluated};
+use crate::evaluation::{self, Evaluated, Figure};
 use crate::training::RunDir;
 
 /// Arguments of `oido evaluate`.
@@ -39,19 +39,16 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
 
 /// Says what was found and where the report is.
 pub fn show(evaluated: &Evaluated, run_dir: &RunDir, output: &Output) {
-    let confusion = evaluated.predictions.confusion();
-    let (accuracy, interval, part) = (confusion.accuracy(), confusion.interval(), evaluated.part.name());
+    let (part, clips) = (evaluated.part.name(), evaluated.predictions.rows.len());
+    let Figure { name, value, interval } = evaluated.figure;
     if output.json() {
         output.json_line(&json!({
-            "split": part, "clips": confusion.total(), "accuracy": accuracy,
-            "interval": [interval.low, interval.high],
+            "split": part, "clips": clips, name: value, "interval": [interval.low, interval.high],
         }));
     } else {
         output.data(&format!(
-            "{part} accuracy {accuracy:.4} (95 % interval {:.4} to {:.4}, {} clips)",
-            interval.low,
-            interval.high,
-            confusion.total()
+            "{part} {name} {value:.4} (95 % interval {:.4} to {:.4}, {clips} clips)",
+            interval.low, interval.high
         ));
     }
     output.say(&format!("report: {}", run_dir.path().join("report.html").display()));

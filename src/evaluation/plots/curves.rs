@@ -1,20 +1,22 @@
 use super::svg::Svg;
 use super::{LinePlot, Series, series_color};
+use crate::decision::Task;
 use crate::training::EpochRow;
 
-/// Cross-entropy of training and validation by epoch, the kept epoch marked.
+/// Loss of training and validation by epoch, the kept epoch marked.
 pub fn loss_curves(epochs: &[EpochRow], best_epoch: Option<usize>) -> String {
     loss(epochs, best_epoch).render()
 }
 
-/// Accuracy of training and validation by epoch, the kept epoch marked.
-pub fn accuracy_curves(epochs: &[EpochRow], best_epoch: Option<usize>) -> String {
-    accuracy(epochs, best_epoch).render()
+/// What the task is judged by, of training and validation by epoch, the kept epoch marked: accuracy, or lwlrap with several
+/// labels a clip.
+pub fn figure_curves(epochs: &[EpochRow], best_epoch: Option<usize>, task: Task) -> String {
+    figure(epochs, best_epoch, task).render()
 }
 
 /// Both, side by side: `curves.svg`.
-pub fn curves(epochs: &[EpochRow], best_epoch: Option<usize>) -> String {
-    let panels = [loss(epochs, best_epoch).draw(), accuracy(epochs, best_epoch).draw()];
+pub fn curves(epochs: &[EpochRow], best_epoch: Option<usize>, task: Task) -> String {
+    let panels = [loss(epochs, best_epoch).draw(), figure(epochs, best_epoch, task).draw()];
     let mut svg = Svg::new(panels.iter().map(Svg::width).sum(), panels[0].height());
     svg.nest(0.0, 0.0, &panels[0]);
     svg.nest(panels[0].width(), 0.0, &panels[1]);
@@ -22,11 +24,19 @@ pub fn curves(epochs: &[EpochRow], best_epoch: Option<usize>) -> String {
 }
 
 fn loss(epochs: &[EpochRow], best_epoch: Option<usize>) -> LinePlot<'static> {
-    plot("loss (cross-entropy)", None, epochs, best_epoch, |row| (row.train_loss, row.valid_loss))
+    plot("loss", None, epochs, best_epoch, |row| (row.train_loss, row.valid_loss))
 }
 
-fn accuracy(epochs: &[EpochRow], best_epoch: Option<usize>) -> LinePlot<'static> {
-    plot("accuracy", Some((0.0, 1.0)), epochs, best_epoch, |row| (row.train_accuracy, row.valid_accuracy))
+fn figure(epochs: &[EpochRow], best_epoch: Option<usize>, task: Task) -> LinePlot<'static> {
+    let span = Some((0.0, 1.0));
+    match task {
+        Task::SingleLabel => {
+            plot("accuracy", span, epochs, best_epoch, |row| (row.train_accuracy, row.valid_accuracy))
+        }
+        Task::MultiLabel => {
+            plot("lwlrap", span, epochs, best_epoch, |row| (row.train_lwlrap, row.valid_lwlrap))
+        }
+    }
 }
 
 fn plot(
@@ -73,26 +83,28 @@ mod tests {
                 train_accuracy: 0.5,
                 valid_loss: 2.5 / epoch as f64,
                 valid_accuracy: 0.4,
-                lr: 1e-3,
-                clips_per_second: 10.0,
+                valid_lwlrap: 0.3,
+                ..EpochRow::default()
             })
             .collect()
     }
 
     #[test]
     fn the_kept_epoch_is_marked_in_both_panels() {
-        let svg = curves(&rows(7), Some(5));
+        let svg = curves(&rows(7), Some(5), Task::SingleLabel);
         assert_well_formed(&svg);
         assert!(svg.contains("<title>epoch 5 was kept: 0.500</title>"), "{svg}");
         assert!(svg.contains("<title>epoch 5 was kept: 0.400</title>"), "{svg}");
+        let svg = curves(&rows(7), Some(5), Task::MultiLabel);
+        assert!(svg.contains("<title>epoch 5 was kept: 0.300</title>"), "{svg}");
     }
 
     #[test]
     fn works_without_any_epoch_and_gives_equal_bytes() {
         for count in [0, 1, 500] {
-            let svg = curves(&rows(count), None);
+            let svg = curves(&rows(count), None, Task::MultiLabel);
             assert_well_formed(&svg);
-            assert_eq!(svg, curves(&rows(count), None));
+            assert_eq!(svg, curves(&rows(count), None, Task::MultiLabel));
         }
     }
 }

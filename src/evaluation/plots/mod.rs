@@ -13,7 +13,7 @@ mod svg;
 
 pub use bars::f1_bars;
 pub use confusion::{Cells, confusion_matrix};
-pub use curves::{accuracy_curves, curves, loss_curves};
+pub use curves::{curves, figure_curves, loss_curves};
 pub use line::{LinePlot, Series, series_color};
 pub use spectrogram::spectrogram;
 pub use stacked::{StackedRow, stacked_bars};

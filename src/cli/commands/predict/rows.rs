@@ -132,7 +132,7 @@ impl Rows {
         match &row.outcome {
             Outcome::Good(p) => {
                 fields.extend([
-                    p.label.clone(),
+                    answer(p),
                     p.score.to_string(),
                     p.indeterminate.to_string(),
                     p.seconds.to_string(),
@@ -168,10 +168,18 @@ impl Rows {
                     .iter()
                     .map(|s| format!("{} {:.3}", printable(&s.label), s.score))
                     .collect();
-                let answer = shorten(&printable(&p.label), label);
+                let answer = shorten(&printable(&answer(p)), label);
                 format!("{name:<path$}  {time:>9}  {answer:<label$}  {:>6.3}  {}", p.score, best.join(", "))
             }
         }
+    }
+}
+
+/// The label, or all that reach the threshold, joined by commas as manifests join them.
+fn answer(prediction: &Prediction) -> String {
+    match &prediction.labels {
+        Some(labels) if !labels.is_empty() => labels.join(","),
+        _ => prediction.label.clone(),
     }
 }
 

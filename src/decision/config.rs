@@ -1,5 +1,3 @@
-//! From scores to a decision: the best label, or "indeterminate" when no score is high enough.
-
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
@@ -53,6 +51,14 @@ impl DecisionConfig {
         let score = *scores.get(index)?;
         Some(Decision { index, score, indeterminate: score.is_nan() || score < self.threshold })
     }
+
+    /// For clips with several labels: the indices of all scores that reach the threshold, best first, ties in the order
+    /// of the labels. NaN never does.
+    pub fn accepted(&self, scores: &[f32]) -> Vec<usize> {
+        let mut indices: Vec<usize> = (0..scores.len()).filter(|&i| scores[i] >= self.threshold).collect();
+        indices.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+        indices
+    }
 }
 
 /// The outcome of [`DecisionConfig::decide`].
@@ -89,6 +95,13 @@ mod tests {
         assert!(config.decide(&[f32::NAN, f32::NAN]).unwrap().indeterminate);
         let decision = config.decide(&[f32::NAN, 0.7]).unwrap();
         assert!(decision.index == 1 && !decision.indeterminate);
+    }
+
+    #[test]
+    fn every_label_that_reaches_the_threshold_is_accepted_best_first() {
+        let config = DecisionConfig::default();
+        assert_eq!(config.accepted(&[0.6, 0.2, 0.9, f32::NAN, 0.6, 0.599]), [2, 0, 4]);
+        assert_eq!(config.accepted(&[0.1, 0.2]), [0usize; 0]);
     }
 
     #[test]
