@@ -288,3 +288,82 @@ fn log_sum_exp(values: Tensor<2>, of: Tensor<2, burn::tensor::Bool>) -> Tensor<2
     let most = values.clone().detach().max_dim(1);
     (values - most.clone()).exp().sum_dim(1).log() + most
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use serde_json::Value;
+
+    use super::super::tensors::floats;
+    use super::*;
+
+    fn golden() -> Value {
+        serde_json::from_str(include_str!("../../tests/fixtures/training/losses.json")).unwrap()
+    }
+
+    fn numbers(value: &Value) -> Vec<f32> {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    fn close(ours: &[f32], golden: &[f32], what: &str) {
+        assert_eq!(ours.len(), golden.len());
+        for (ours, golden) in ours.iter().zip(golden) {
+            assert!((ours - golden).abs() < 2e-6 * golden.abs().max(1.0), "{what}: {ours}, not {golden}");
+        }
+    }
+
+    #[test]
+    fn losses_and_gradients_are_those_of_pytorch() {
+        let golden = golden();
+        let device = Device::flex().autodiff();
+        let logits = numbers(&golden["logits"]);
+        let cases = golden["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 20);
+        for case in cases {
+            let objective = Objective {
+                task: serde_json::from_value(case["task"].clone()).unwrap(),
+                loss: serde_json::from_value(case["loss"].clone()).unwrap(),
+                label_smoothing: case["label_smoothing"].as_f64().unwrap_or(0.0),
+                class_weights: case.get("class_weights").map(numbers),
+            };
+            objective.loss.validate(objective.task).unwrap();
+            let logits = tensor([4, 5], &logits, &device).require_grad();
+            let losses =
+                objective.losses(logits.clone(), tensor([4, 5], &numbers(&case["targets"]), &device));
+            close(&floats(losses.clone().inner()), &numbers(&case["losses"]), &case["loss"].to_string());
+            let gradients = losses.mean().backward();
+            let gradient = floats(logits.grad(&gradients).unwrap());
+            close(&gradient, &numbers(&case["gradient"]), &format!("gradient of {case}"));
+        }
+    }
+
+    #[test]
+    fn the_loss_of_a_clip_does_not_depend_on_its_batch() {
+        let (golden, device) = (golden(), Device::flex());
+        let (logits, targets) = (numbers(&golden["logits"]), numbers(&golden["cases"][10]["targets"]));
+        let objective = Objective {
+            task: Task::MultiLabel,
+            loss: Loss::Bce {},
+            label_smoothing: 0.0,
+            class_weights: None,
+        };
+        let alone = |i: usize| objective.mean(&logits[i..i + 5], &targets[i..i + 5], 5, &device);
+        let together = objective.mean(&logits, &targets, 5, &device);
+        let mean = [0, 5, 10, 15].map(alone).iter().sum::<f64>() / 4.0;
+        assert!((mean - together).abs() < 1e-15, "{mean} {together}");
+        assert!(objective.mean(&[], &[], 5, &device).is_nan());
+    }
+
+    #[test]
+    fn balanced_classes_weigh_the_same_and_absent_ones_one() {
+        let labels = Labels::from_names(["a", "b", "c"]);
+        let balanced: ClassWeights = serde_json::from_str("\"balanced\"").unwrap();
+        // scikit-learn: 12 / (2 * [8, 4]) were there only two classes; the third stays in the count of classes.
+        assert_eq!(balanced.of(&labels, &[8, 4, 0]).unwrap(), [0.5, 1.0, 1.0]);
+        let given: ClassWeights = serde_json::from_str("{\"c\": 3.0}").unwrap();
+        assert_eq!(given.of(&labels, &[8, 4, 0]).unwrap(), [1.0, 1.0, 3.0]);
+        let given: ClassWeights = serde_json::from_str("{\"d\": 3.0}").unwrap();
+        let error = given.of(&labels, &[]).unwrap_err().to_string();
+        assert_eq!(error, "training.class_weights: `d` is no label; the data has a, b, c");
+    }
+}

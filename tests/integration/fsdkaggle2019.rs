@@ -197,6 +197,7 @@ fn labels_that_are_not_those_of_a_submission_are_refused() {
 
 const STUDY: &str = r#"
 name = "study"
+task = "multi_label"
 [data]
 source = "fsdkaggle2019"
 [split]
@@ -258,6 +259,7 @@ fn folds_are_written_for_people_who_want_them() {
 
 const TINY: &str = r#"
 name = "tiny"
+task = "multi_label"
 [data]
 source = "fsdkaggle2019"
 [split]
@@ -285,8 +287,8 @@ fn a_run_on_the_folder_tells_what_it_leaves_out_and_keeps_every_label_as_it_is()
     let folder = Folder::zenodo();
     folder.write("tiny.toml", TINY);
     fs::remove_file(folder.path("FSDKaggle2019.audio_train_noisy/00116cd2.wav")).unwrap();
-    // The report is of clips with one label, so far; the run is complete without it.
-    let (_, said) = folder.run(&["train", "tiny.toml", "--data", ".", "--out", "run"]);
+    let (code, said) = folder.run(&["train", "tiny.toml", "--data", ".", "--out", "run"]);
+    assert_eq!(code, 0, "{said}");
     let info: serde_json::Value =
         serde_json::from_slice(&fs::read(folder.path("run/run.json")).expect(&said)).unwrap();
     let warnings = info["warnings"].to_string();
