@@ -31,7 +31,6 @@ impl Task {
     }
 
     /// Whether it is the default, which is not written into recipes.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
     pub fn is_single_label(&self) -> bool {
         *self == Self::SingleLabel
     }
