@@ -471,6 +471,19 @@ fn the_same_steps_with_gradients_are_burns() {
 }
 
 #[test]
+fn a_dense_layer_whose_weights_are_kept_is_burns() {
+    let device = Device::flex();
+    let layer = LinearConfig::new(37, 70).init(&device);
+    let prepared = Prepared::default();
+    for rows in [1, 5, 300] {
+        let x = Tensor::<3>::random([2, rows, 37], Distribution::Uniform(-1.0, 1.0), &device);
+        let wanted = layer.forward(x.clone());
+        close("dense", prepared.run(|| kernels::linear(&layer, x.clone())), wanted.clone());
+        close("dense, ReLU", prepared.run(|| linear_relu(&layer, x)), relu(wanted));
+    }
+}
+
+#[test]
 fn what_is_kept_is_of_one_set_of_weights_in_use() {
     let device = Device::flex();
     let conv = Conv2dConfig::new([16, 16], [3, 3]).init(&device);
@@ -480,8 +493,12 @@ fn what_is_kept_is_of_one_set_of_weights_in_use() {
     for size in [[3, 3], [12, 12]] {
         for norm in [&a, &b] {
             let x = Tensor::<4>::random([1, 16, size[0], size[1]], Distribution::Uniform(-1.0, 1.0), &device);
-            let ours = prepared.run(|| conv2d_then(&conv, x.clone(), &[Step::Norm(norm)]));
-            close("two norms", ours, norm.forward(conv.forward(x)));
+            for steps in
+                [&[Step::Norm(norm), Step::Relu][..], &[Step::Relu, Step::Norm(norm)], &[Step::Norm(norm)]]
+            {
+                let ours = prepared.run(|| conv2d_then(&conv, x.clone(), steps));
+                close("two norms", ours, stock_steps(conv.forward(x.clone()), steps));
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::cpu::winograd::{self, Filters};
 const BLOCK: usize = 512;
 /// Numbers of padded input of a block, likewise.
 const SCRATCH: usize = 96 * 1024;
+/// Rows for which a matrix is packed, so that what is read one after the other stands so: in few pages and lines of the cache.
+const PACK: usize = 256;
 /// Numbers under one result that are summed in one go.
 const DEPTH: usize = 2048;
 
@@ -249,6 +251,15 @@ impl<'a> Panels<'a> {
             }
         });
         Self { weights: Weights::Packed(data), depth, columns }
+    }
+
+    /// A matrix whose rows are contiguous, to be multiplied by so many others: where they pay for it, it is packed.
+    pub fn for_rows(rows: usize, source: &'a [f32], depth: usize, columns: usize) -> Self {
+        if rows < PACK {
+            Self::rows(source, depth, columns)
+        } else {
+            Self::pack(source, depth, columns, |k| k * columns, 1)
+        }
     }
 
     /// A matrix whose rows are contiguous; nothing is copied if they consist of whole vectors.
@@ -550,7 +561,7 @@ pub fn kernel_gradient(shape: &Shape, input: &[f32], gradient: &[f32]) -> Buffer
                 let mut packed = None;
                 for &(start, tap, row) in list {
                     let columns = panel.min(c_out - start);
-                    let (b, b_step, b_line) = if tile::padded(columns) == columns {
+                    let (b, b_step, b_line) = if c_out == columns && tile::padded(columns) == columns {
                         let from = ((block.map * shape.output[0] + block.top) * shape.output[1] + block.left)
                             * c_out;
                         (gradient[from + start..].as_ptr(), c_out, shape.output[1] * c_out)

@@ -1,14 +1,12 @@
-//! A convolution and the layers behind it as one operation: inference.
+//! A layer with weights and what is behind it as one operation: inference.
 //!
 //! Batch normalisation with fixed statistics is a scale and a shift of each channel. In front of a ReLU they become part of the
 //! weights and the bias; behind it they are applied to the sums while these are in registers, and the maximum of a window is
 //! taken before anything is written. (Jacob et al. 2018, section 3.2, fold it in the same way.)
 
-use burn_flex::FlexTensor;
-
-use crate::cpu::convolution::{self, Packed, Shape};
+use crate::cpu::convolution::{self, Packed, Panels, Shape};
 use crate::cpu::depthwise;
-use crate::cpu::map::{self, Map};
+use crate::cpu::map;
 use crate::cpu::memory::Buffer;
 use crate::cpu::tile::{self, Finish};
 
@@ -60,6 +58,11 @@ enum Kernel {
     Depthwise(Buffer),
 }
 
+/// Height and width of the result, of a maximum over windows if there is one.
+pub fn size(shape: &Shape, window: Option<[usize; 2]>) -> [usize; 2] {
+    window.map_or(shape.output, |window| [0, 1].map(|axis| shape.output[axis] / window[axis]))
+}
+
 impl Fused {
     /// For maps of these sizes.
     pub fn new(shape: &Shape, depthwise: bool, mut parts: Parts) -> Self {
@@ -89,24 +92,30 @@ impl Fused {
         }
     }
 
-    /// The result, its channels last, and its height and width; `window` is that of a maximum at the end.
-    pub fn run(&self, shape: &Shape, input: &Map, window: Option<[usize; 2]>) -> FlexTensor {
-        let size = window.map_or(shape.output, |window| [0, 1].map(|axis| shape.output[axis] / window[axis]));
-        let mut output = Buffer::new(shape.batch * size[0] * size[1] * shape.c_out);
+    /// A dense layer with weights `[d_input, d_output]`.
+    pub fn dense(shape: &Shape, weights: &[f32], bias: Option<&[f32]>, relu: bool) -> Self {
+        let panels = Panels::pack(weights, shape.c_in, shape.c_out, |k| k * shape.c_out, 1);
+        let kernel = Kernel::Packed(Packed::Panels(panels));
+        Self { kernel, bias: bias.map(tile::padded_copy), relu, after: None }
+    }
+
+    /// The result of a map or, of a dense layer, of rows, channels last; `window` is that of a maximum at the end.
+    pub fn run(&self, shape: &Shape, input: &[f32], window: Option<[usize; 2]>) -> Buffer {
+        let [height, width] = size(shape, window);
+        let mut output = Buffer::new(shape.batch * height * width * shape.c_out);
         match (&self.kernel, window) {
             (Kernel::Depthwise(kernel), _) => {
                 let bias = self.bias.as_ref().map(|bias| &bias.as_ref()[..shape.c_out]);
-                depthwise::forward(shape, input.values(), kernel.as_ref(), bias, output.as_mut());
+                depthwise::forward(shape, input, kernel.as_ref(), bias, output.as_mut());
             }
             (Kernel::Packed(kernel), None) => {
-                convolution::convolve(shape, input.values(), kernel, output.as_mut(), self.finish());
+                convolution::convolve(shape, input, kernel, output.as_mut(), self.finish());
             }
             (Kernel::Packed(kernel), Some(window)) => {
-                let (from, to) = (input.values(), output.as_mut());
-                convolution::convolve_maximum(shape, from, kernel, to, self.finish(), window);
+                convolution::convolve_maximum(shape, input, kernel, output.as_mut(), self.finish(), window);
             }
         }
-        map::beside(input, output, shape.c_out, size)
+        output
     }
 
     fn finish(&self) -> Finish {

@@ -8,11 +8,12 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
 pub use crate::cpu::elementwise::Function;
-use crate::cpu::fused::{Affine, Fused, Parts};
-use crate::cpu::map::Map;
+use crate::cpu::fused::{self, Affine, Fused, Parts};
+use crate::cpu::map::{self, Map};
 use crate::cpu::operation::{Apply, Done, WayBack};
 use crate::cpu::operators::{self, Geometry};
 use crate::cpu::pool::Divisor;
+use crate::cpu::prepared::Key;
 use crate::cpu::{prepared, winograd};
 
 /// Whether there is a kernel for a convolution of so many groups: one, or one for each channel on both sides.
@@ -66,7 +67,23 @@ fn convolve<const D: usize>(
 
 pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>, relu: bool) -> Tensor<D> {
     let bias = layer.bias.as_ref().map(|bias| bias.val());
-    weighted(x, layer.weight.val(), bias, move |x, weight, bias| operators::linear(relu, x, weight, bias))
+    // Packed weights are read much faster, but only what is kept is packed more than once for nothing.
+    if x.device().is_autodiff() || !prepared::keeps() {
+        return weighted(x, layer.weight.val(), bias, move |x, weight, bias| {
+            operators::linear(relu, x, weight, bias)
+        });
+    }
+    let key = Key { weight: layer.weight.id, norms: [None; 2], relu, winograd: false };
+    let weight = layer.weight.val();
+    (x,).apply(move |[x], _| {
+        let (x, sizes) = (x.to_contiguous(), weight.dims());
+        let shape = operators::dense(x.layout().shape(), &sizes);
+        let fused =
+            prepared::get(key, || Fused::dense(&shape, &numbers(weight), bias.map(numbers).as_deref(), relu));
+        let output = fused.run(&shape, map::floats(&x), None);
+        let sizes = operators::with_last(x.layout().shape(), shape.c_out);
+        (map::tensor(output, &sizes), WayBack::new(|_, _| [None]))
+    })
 }
 
 /// What follows a convolution in an order that one operation can do.
@@ -100,15 +117,15 @@ fn fused<const D: usize>(
     behind: Behind,
 ) -> Tensor<D> {
     let Behind { before, relu, after, window } = behind;
-    let ids = [Some(weight.id), bias.map(|bias| bias.id)].into_iter();
     let norms = [before, after].map(|norm| norm.map(|norm| norm.gamma.id));
-    let ids: Vec<_> = ids.chain(norms).flatten().collect();
+    let id = weight.id;
     let (weight, bias) = (weight.val(), bias.map(|bias| bias.val()));
     let [before, after] = [before, after].map(|norm| norm.map(FixedNorm::of));
     (x,).apply(move |[x], _| {
         let input = Map::new(x);
         let shape = geometry.convolution(input.shape(), &weight.dims());
-        let fused = prepared::get((ids, winograd::suits(&shape)), || {
+        let key = Key { weight: id, norms, relu, winograd: winograd::suits(&shape) };
+        let fused = prepared::get(key, || {
             let parts = Parts {
                 kernel: numbers(weight),
                 bias: bias.map(numbers),
@@ -118,7 +135,9 @@ fn fused<const D: usize>(
             };
             Fused::new(&shape, groups > 1, parts)
         });
-        (fused.run(&shape, &input, window), WayBack::new(|_, _| [None]))
+        let output = fused.run(&shape, input.values(), window);
+        let output = map::beside(&input, output, shape.c_out, fused::size(&shape, window));
+        (output, WayBack::new(|_, _| [None]))
     })
 }
 

@@ -195,7 +195,7 @@ pub fn linear(relu: bool, input: FlexTensor, weight: FlexTensor, bias: Option<Fl
     let sizes = input.layout().shape().to_vec();
     let shape = dense(&sizes, weight.layout().shape());
     let mut output = Buffer::new(shape.output_len());
-    let panels = Panels::rows(floats(&weight), shape.c_in, shape.c_out);
+    let panels = Panels::for_rows(shape.input[1], floats(&weight), shape.c_in, shape.c_out);
     let (target, finish) = (Target::whole(&shape), last.finish());
     convolution::forward(&shape, floats(&input), &panels, output.as_mut(), target, finish);
     drop(panels);
@@ -223,12 +223,12 @@ pub fn linear(relu: bool, input: FlexTensor, weight: FlexTensor, bias: Option<Fl
 }
 
 /// All axes but the last are rows.
-fn dense(input: &[usize], weight: &[usize]) -> Shape {
+pub fn dense(input: &[usize], weight: &[usize]) -> Shape {
     Shape::dense(input[..input.len() - 1].iter().product(), weight[0], weight[1])
 }
 
 /// The same sizes, but for the last.
-fn with_last(sizes: &[usize], last: usize) -> Vec<usize> {
+pub fn with_last(sizes: &[usize], last: usize) -> Vec<usize> {
     sizes[..sizes.len() - 1].iter().copied().chain([last]).collect()
 }
 

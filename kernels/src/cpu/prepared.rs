@@ -8,8 +8,18 @@ use burn::module::ParamId;
 
 use crate::cpu::fused::Fused;
 
-/// The parameters of a layer and of those fused with it, and whether Winograd's way suits the size of its map.
-pub type Key = (Vec<ParamId>, bool);
+/// What is kept: of which layer, with what behind it, for which loops.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The weights.
+    pub weight: ParamId,
+    /// The scale of batch normalisation in front of the ReLU and behind it.
+    pub norms: [Option<ParamId>; 2],
+    /// Whether negative results become zero.
+    pub relu: bool,
+    /// Whether Winograd's way suits the size of the map.
+    pub winograd: bool,
+}
 
 /// One for each network.
 #[derive(Debug, Default)]
@@ -31,6 +41,11 @@ pub fn with<R>(kept: &Arc<Kept>, forward: impl FnOnce() -> R) -> R {
     }
     let _before = Before(CURRENT.replace(Some(kept.clone())));
     forward()
+}
+
+/// Whether a network runs that keeps something.
+pub fn keeps() -> bool {
+    CURRENT.with_borrow(Option::is_some)
 }
 
 /// What is kept under `key`, or what `make` gives, which is kept if a network runs that keeps something.
