@@ -1,7 +1,7 @@
 //! Bytes → mono samples at one rate. Knows nothing of features, labels or networks.
 //!
 //! ```text
-//! Source (path or bytes) → recognise → decode (Symphonia, contained) → mono mix → resample (rubato) → Waveform
+//! Source (path or bytes) → recognise → decode (Symphonia, contained) → mono mix → resample → Waveform
 //! Waveform → without silence → fit, or draw for training → clip of the length in [`AudioConfig`]
 //! ```
 //!
