@@ -121,11 +121,13 @@ impl ClipSet {
         target
     }
 
-    /// For each class, the number of clips that carry it.
-    pub fn label_counts(&self) -> Vec<usize> {
-        let mut counts = vec![0; self.num_classes];
-        self.classes.iter().flatten().for_each(|&class| counts[class] += 1);
-        counts
+    /// For each class, the positions of the clips that carry it.
+    pub fn clips_of_classes(&self) -> Vec<Vec<usize>> {
+        let mut clips = vec![Vec::new(); self.num_classes];
+        for (position, classes) in self.classes.iter().enumerate() {
+            classes.iter().for_each(|&class| clips[class].push(position));
+        }
+        clips
     }
 
     /// Features of the `i`-th clip as evaluation sees it, from the cache or by decoding it.

@@ -4,6 +4,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use rayon::ThreadPool;
 
 use super::{Batch, ClipSet, Error};
@@ -20,6 +21,11 @@ pub enum Order {
     /// Shuffled anew in every epoch, for training: a pure function of the seed and the number of the epoch, as is the
     /// part of a long recording where `audio.longer` draws it.
     Shuffled(Seed),
+    /// As [`Order::Shuffled`], and as many clips, but the classes take turns, in a new order each round, so that each comes
+    /// equally often: each turn is the next of the class's own clips, which are shuffled anew when all have had theirs. Clips of
+    /// rare classes come several times, those of frequent ones perhaps not in every epoch. A clip with several labels
+    /// stands in each of their classes (the balanced sampler of PANNs, Kong et al. 2020).
+    Balanced(Seed),
 }
 
 /// Turns a [`ClipSet`] into batches: ordered, in parallel, ahead of the consumer.
@@ -70,8 +76,33 @@ impl ClipLoader {
     /// Positions in the set in the order of visit.
     fn positions(&self, epoch: u64) -> Vec<usize> {
         let mut positions: Vec<usize> = (0..self.set.len()).collect();
-        if let Order::Shuffled(seed) = self.order {
-            positions.shuffle(&mut seed.rng(Purpose::Order, epoch, 0));
+        match self.order {
+            Order::Sequential => {}
+            Order::Shuffled(seed) => positions.shuffle(&mut seed.rng(Purpose::Order, epoch, 0)),
+            Order::Balanced(seed) => return self.balanced(seed, epoch),
+        }
+        positions
+    }
+
+    fn balanced(&self, seed: Seed, epoch: u64) -> Vec<usize> {
+        let mut turns: Vec<Turns> = self
+            .set
+            .clips_of_classes()
+            .into_iter()
+            .enumerate()
+            .filter(|(_, clips)| !clips.is_empty())
+            .map(|(class, clips)| Turns {
+                clips,
+                next: 0,
+                rng: seed.rng(Purpose::Order, epoch, 1 + class as u64),
+            })
+            .collect();
+        let mut rng = seed.rng(Purpose::Order, epoch, 0);
+        let mut positions = Vec::with_capacity(self.set.len());
+        while positions.len() < self.set.len() && !turns.is_empty() {
+            turns.shuffle(&mut rng);
+            let room = self.set.len() - positions.len();
+            positions.extend(turns.iter_mut().take(room).map(Turns::take));
         }
         positions
     }
@@ -80,7 +111,7 @@ impl ClipLoader {
         for chunk in positions.chunks(self.batch_size) {
             let make = || match self.order {
                 Order::Sequential => self.set.batch(chunk),
-                Order::Shuffled(seed) => self.set.drawn_batch(chunk, seed, epoch),
+                Order::Shuffled(seed) | Order::Balanced(seed) => self.set.drawn_batch(chunk, seed, epoch),
             };
             let batch = match &self.pool {
                 Some(pool) => pool.install(make),
@@ -91,6 +122,24 @@ impl ClipLoader {
                 return;
             }
         }
+    }
+}
+
+/// The clips of one class, in turn.
+struct Turns {
+    clips: Vec<usize>,
+    next: usize,
+    rng: ChaCha8Rng,
+}
+
+impl Turns {
+    fn take(&mut self) -> usize {
+        if self.next == 0 {
+            self.clips.shuffle(&mut self.rng);
+        }
+        let clip = self.clips[self.next];
+        self.next = (self.next + 1) % self.clips.len();
+        clip
     }
 }
 

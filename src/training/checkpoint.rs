@@ -2,7 +2,8 @@
 //!
 //! A checkpoint is a directory `checkpoints/epoch-0003-step-00012/` with `model.bpk` and `optimizer.bpk`
 //! (Burn's own records, which carry the parameter ids that tie the optimiser's moments to the weights),
-//! `state.json`, and `manifest.json` with the sha256 of the three. It is staged under a temporary name,
+//! `gradients.safetensors` where batches wait for the optimiser's next step, `average.safetensors` where weights are averaged,
+//! `state.json`, and `manifest.json` with the sha256 of each. It is staged under a temporary name,
 //! synchronised, and renamed; the two newest are kept. There is no random state to save: see [`crate::seed`].
 
 use std::collections::BTreeMap;
@@ -11,18 +12,25 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::optim::ModuleOptimizer;
 use burn::store::ModuleRecord;
-use burn::tensor::Bytes;
+use burn::tensor::{Bytes, Device};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::learner::Learner;
+use super::per_parameter::PerParameter;
 use super::results::EpochRow;
 use crate::files::sha256;
-use crate::models::Model;
 
 /// How many checkpoints stay on disk.
 const KEEP: usize = 2;
+
+const MODEL: &str = "model.bpk";
+const OPTIMIZER: &str = "optimizer.bpk";
+const GRADIENTS: &str = "gradients.safetensors";
+const AVERAGE: &str = "average.safetensors";
+const STATE: &str = "state.json";
+const MANIFEST: &str = "manifest.json";
 
 /// How the name of a checkpoint begins that is not whole yet.
 const STAGED: &str = ".tmp-";
@@ -74,32 +82,29 @@ impl State {
 }
 
 /// Writes a checkpoint and prunes the oldest.
-pub fn save(
-    folder: &Path,
-    state: &State,
-    model: &Model,
-    optimizer: &ModuleOptimizer,
-) -> Result<PathBuf, Error> {
-    let record = |e: burn::store::RecordError| Error::Io {
-        path: folder.to_owned(),
-        source: std::io::Error::other(e.to_string()),
-    };
+pub fn save(folder: &Path, state: &State, learner: &Learner) -> Result<PathBuf, Error> {
+    let other = |e: String| Error::Io { path: folder.to_owned(), source: std::io::Error::other(e) };
+    let Learner { model, optimizer, gradients, average } = learner;
     // Batch norm holds its newest running statistics back until it is asked for them, and a record does not ask.
     let _ = model.valid();
-    let model = model.clone().into_record().into_bytes().map_err(record)?;
-    let optimizer = optimizer.into_bytes().map_err(record)?;
+    let record = model.clone().into_record().into_bytes().map_err(|e| other(e.to_string()))?;
+    let optimizer = optimizer.into_bytes().map_err(|e| other(e.to_string()))?;
     let state_json = serde_json::to_vec_pretty(state).map_err(|e| Error::io(folder)(e.into()))?;
+    let mut files: Vec<(&str, Vec<u8>)> =
+        vec![(MODEL, record.to_vec()), (OPTIMIZER, optimizer.to_vec()), (STATE, state_json)];
+    let waiting = (!gradients.is_empty()).then_some(gradients);
+    for (name, tensors) in [(GRADIENTS, waiting), (AVERAGE, average.as_ref())] {
+        if let Some(tensors) = tensors {
+            files.push((name, tensors.to_bytes(model).map_err(|e| other(e.to_string()))?));
+        }
+    }
     let target = folder.join(format!("epoch-{:04}-step-{:05}", state.epoch, state.step));
-    write_directory(
-        &target,
-        &[("model.bpk", &model[..]), ("optimizer.bpk", &optimizer[..]), ("state.json", &state_json[..])],
-    )
-    .map_err(Error::io(&target))?;
+    write_directory(&target, &files).map_err(Error::io(&target))?;
     prune(folder, &target).map_err(Error::io(folder))?;
     Ok(target)
 }
 
-fn write_directory(target: &Path, files: &[(&str, &[u8])]) -> std::io::Result<()> {
+fn write_directory(target: &Path, files: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
     let folder = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     // What a killed run was staging.
@@ -109,7 +114,7 @@ fn write_directory(target: &Path, files: &[(&str, &[u8])]) -> std::io::Result<()
     let staged = tempfile::Builder::new().prefix(STAGED).tempdir_in(folder)?;
     let manifest: BTreeMap<&str, String> = files.iter().map(|(name, bytes)| (*name, sha256(bytes))).collect();
     let manifest = serde_json::to_vec_pretty(&manifest)?;
-    for (name, bytes) in files.iter().copied().chain([("manifest.json", &manifest[..])]) {
+    for (name, bytes) in files.iter().chain([&(MANIFEST, manifest)]) {
         let mut file = fs::File::create(staged.path().join(name))?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -153,19 +158,17 @@ fn named(folder: &Path, prefix: &str) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The newest checkpoint that is whole, loaded into `model` and `optimizer`; `damaged` names newer ones that are not.
+/// The newest checkpoint that is whole; `damaged` names newer ones that are not.
 pub struct Loaded {
     /// The state.
     pub state: State,
-    /// The network with the saved weights.
-    pub model: Model,
-    /// The optimiser with its saved moments.
-    pub optimizer: ModuleOptimizer,
+    /// The network, the optimiser and all else that training changes, as they were.
+    pub learner: Learner,
     /// Newer checkpoints that had to be passed over.
     pub damaged: Vec<PathBuf>,
 }
 
-/// Loads the newest whole checkpoint; `None` when there is no checkpoint at all.
+/// Loads the newest whole checkpoint into `fresh`; `None` when there is no checkpoint at all.
 ///
 /// # Errors
 ///
@@ -174,8 +177,8 @@ pub struct Loaded {
 pub fn load(
     folder: &Path,
     fingerprint: &str,
-    model: &Model,
-    optimizer: &ModuleOptimizer,
+    fresh: &Learner,
+    device: &Device,
 ) -> Result<Option<Loaded>, Error> {
     if !folder.exists() {
         return Ok(None);
@@ -184,18 +187,14 @@ pub fn load(
     let mut damaged = Vec::new();
     for path in all.iter().rev() {
         match read(path) {
-            Some((state, ..)) if state.fingerprint != fingerprint => {
+            Some((state, _)) if state.fingerprint != fingerprint => {
                 let reason = "its recipe or data differ from the ones given; use the same, or another --out";
                 return Err(Error::Resume { path: path.clone(), reason: reason.to_owned() });
             }
-            Some((state, model_bytes, optimizer_bytes)) => {
-                let misfit =
-                    |e: burn::store::RecordError| Error::Resume { path: path.clone(), reason: e.to_string() };
-                let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(model_bytes)).map_err(misfit)?;
-                let model = model.clone().try_load_record(record).map_err(misfit)?;
-                let optimizer =
-                    optimizer.clone().from_bytes(Bytes::from_bytes_vec(optimizer_bytes)).map_err(misfit)?;
-                return Ok(Some(Loaded { state, model, optimizer, damaged }));
+            Some((state, files)) => {
+                let misfit = |reason| Error::Resume { path: path.clone(), reason };
+                let learner = restore(files, fresh, device).map_err(misfit)?;
+                return Ok(Some(Loaded { state, learner, damaged }));
             }
             None => damaged.push(path.clone()),
         }
@@ -209,17 +208,39 @@ pub fn load(
     }
 }
 
-/// The three members of a checkpoint, when all are there and match the manifest.
-fn read(path: &Path) -> Option<(State, Vec<u8>, Vec<u8>)> {
-    let manifest: BTreeMap<String, String> =
-        serde_json::from_slice(&fs::read(path.join("manifest.json")).ok()?).ok()?;
-    let member = |name: &str| {
-        let bytes = fs::read(path.join(name)).ok()?;
-        (manifest.get(name) == Some(&sha256(&bytes))).then_some(bytes)
+/// What training changes, out of the members of a checkpoint.
+fn restore(mut files: Files, fresh: &Learner, device: &Device) -> Result<Learner, String> {
+    let record = |bytes: Vec<u8>| Bytes::from_bytes_vec(bytes);
+    let text = |e: burn::store::RecordError| e.to_string();
+    let mut take = |name: &str| files.remove(name);
+    let weights = ModuleRecord::from_bytes(record(take(MODEL).unwrap_or_default())).map_err(text)?;
+    let model = fresh.model.clone().try_load_record(weights).map_err(text)?;
+    let moments = record(take(OPTIMIZER).unwrap_or_default());
+    let optimizer = fresh.optimizer.clone().from_bytes(moments).map_err(text)?;
+    let mut tensors = |name| {
+        let bytes = take(name);
+        bytes
+            .map(|bytes| PerParameter::from_bytes(&bytes, &model, device))
+            .transpose()
+            .map_err(|e| e.to_string())
     };
-    Some((
-        serde_json::from_slice(&member("state.json")?).ok()?,
-        member("model.bpk")?,
-        member("optimizer.bpk")?,
-    ))
+    let (gradients, average) = (tensors(GRADIENTS)?.unwrap_or_default(), tensors(AVERAGE)?);
+    Ok(Learner { model, optimizer, gradients, average })
+}
+
+/// Members by name.
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// The state and the other members of a checkpoint, when all that the manifest names are there and match it.
+fn read(path: &Path) -> Option<(State, Files)> {
+    let manifest: BTreeMap<String, String> =
+        serde_json::from_slice(&fs::read(path.join(MANIFEST)).ok()?).ok()?;
+    let member = |(name, hash): (&String, &String)| {
+        // Names come from a file: nothing outside the checkpoint is read.
+        let bytes = fs::read(path.join(Path::new(name).file_name()?)).ok()?;
+        (*hash == sha256(&bytes)).then_some((name.clone(), bytes))
+    };
+    let mut files: Files = manifest.iter().map(member).collect::<Option<_>>()?;
+    let state = serde_json::from_slice(&files.remove(STATE)?).ok()?;
+    ([MODEL, OPTIMIZER].iter().all(|name| files.contains_key(*name))).then_some((state, files))
 }

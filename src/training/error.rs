@@ -66,7 +66,7 @@ pub enum Error {
     },
     /// The loss is not a number any more.
     #[error(
-        "the loss became {loss} in epoch {epoch}, step {step}; {kept}; try a smaller training.learning_rate"
+        "the loss became {loss} in epoch {epoch}, step {step}; {kept}; try a smaller training.learning_rate or training.gradient_clipping = {{ norm = 1.0 }}"
     )]
     NotFinite {
         /// NaN or infinity.

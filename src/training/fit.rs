@@ -6,21 +6,22 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use burn::module::Module;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::Device;
 
 use super::checkpoint::{self, State};
+use super::learner::Learner;
 use super::loss::Objective;
-use super::recipe::{Monitor, Optimizer, TrainingConfig};
+use super::per_parameter::PerParameter;
+use super::recipe::{Monitor, TrainingConfig};
 use super::results::{self, EpochRow};
 use super::run_dir::save;
+use super::schedule::Moment;
 use super::tensors::{floats, tensor};
 use super::{Error, Event, Observer, RunDir, score};
 use crate::dataset::{Batch, ClipLoader, Labels};
 use crate::decision::Task;
 use crate::metrics::{self, ClassificationReport, Confusion, Lwlrap};
-use crate::models::{Inference, Model};
+use crate::models::Inference;
 use crate::seed::{Purpose, Seed};
 
 /// Why the loop ended.
@@ -58,67 +59,37 @@ pub struct Fit<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// The optimiser of a recipe, without any history.
-pub fn optimizer(config: &TrainingConfig) -> ModuleOptimizer {
-    match config.optimizer {
-        Optimizer::Adam => AdamConfig::new().with_epsilon(1e-7).init(),
-    }
-}
-
 impl Fit<'_> {
-    /// Trains from `state` on. `model` lives on the device with automatic differentiation.
-    pub fn run(
-        &self,
-        mut model: Model,
-        mut optimizer: ModuleOptimizer,
-        mut state: State,
-    ) -> Result<(Ended, State), Error> {
+    /// Trains from `state` on.
+    pub fn run(&self, mut learner: Learner, mut state: State) -> Result<(Ended, State), Error> {
         while state.epoch <= self.config.epochs {
             if self.out_of_patience(&state) {
                 return Ok((Ended::EarlyStopping, state));
             }
             let waited;
-            (model, optimizer, waited) = match self.train_epoch(model, optimizer, &mut state)? {
-                Trained::Whole(model, optimizer, waited) => (*model, optimizer, waited),
-                Trained::Stopped => return Ok((Ended::Interrupted, state)),
-            };
-            self.finish_epoch(&model, &optimizer, &mut state, waited)?;
+            (learner, waited) = self.train_epoch(learner, &mut state)?;
+            match waited {
+                Some(waited) => self.finish_epoch(&learner, &mut state, waited)?,
+                None => return Ok((Ended::Interrupted, state)),
+            }
         }
         Ok((Ended::Finished, state))
     }
 
-    /// The batches of one epoch, from `state.step` on.
+    /// The batches of one epoch, from `state.step` on. Gives also the time for which the network waited for clips, or
+    /// nothing when it was asked to stop; then the state is saved.
     fn train_epoch(
         &self,
-        mut model: Model,
-        mut optimizer: ModuleOptimizer,
+        mut learner: Learner,
         state: &mut State,
-    ) -> Result<Trained, Error> {
-        let epoch = state.epoch as u64;
-        let device = self.device.clone().autodiff();
+    ) -> Result<(Learner, Option<Duration>), Error> {
         let (earlier, clips_before, start) = (state.seconds, state.clips, Instant::now());
-        let mut batches = self.train.epoch(epoch, state.step);
+        let mut batches = self.train.epoch(state.epoch as u64, state.step);
         for batch in batches.by_ref() {
-            // Burn draws dropout masks from one generator a device: seeded for every step, it has no history.
-            device.seed(self.seed.number(Purpose::Dropout, epoch, state.step as u64));
-            let batch = batch?;
-            let targets =
-                tensor([batch.clips.len(), batch.targets.len() / batch.clips.len()], &batch.targets, &device);
-            let logits = model.forward(tensor(batch.shape, &batch.inputs, &device));
-            let loss = self.objective.losses(logits.clone(), targets).mean();
-            let value = floats(loss.clone().inner())[0];
-            if !value.is_finite() {
-                return Err(self.not_finite(value, state));
+            self.learn(&mut learner, &batch?, state)?;
+            if state.step.is_multiple_of(self.config.accumulate) || state.step == self.train.num_batches() {
+                learner = self.update(learner, state);
             }
-            let minimised = match self.config.l2 {
-                l2 if l2 > 0.0 => loss + model.squared_kernels(&device) * l2,
-                _ => loss,
-            };
-            let gradients = GradientsParams::from_grads(minimised.backward(), &model);
-            model = optimizer.step(self.config.learning_rate, model, gradients);
-
-            state.step += 1;
-            state.count(&batch, value, &floats(logits.inner()));
             state.seconds = earlier + start.elapsed().as_secs_f64();
             self.observer.event(&Event::Step {
                 epoch: state.epoch,
@@ -129,23 +100,87 @@ impl Fit<'_> {
                 clips_per_second: (state.clips - clips_before) as f64 / start.elapsed().as_secs_f64(),
             });
             if self.stop.load(Ordering::Relaxed) {
-                checkpoint::save(&self.run_dir.checkpoints(), state, &model, &optimizer)?;
-                return Ok(Trained::Stopped);
+                checkpoint::save(&self.run_dir.checkpoints(), state, &learner)?;
+                return Ok((learner, None));
             }
         }
-        Ok(Trained::Whole(Box::new(model), optimizer, batches.waited()))
+        Ok((learner, Some(batches.waited())))
+    }
+
+    /// The gradients of one batch.
+    fn learn(&self, learner: &mut Learner, batch: &Batch, state: &mut State) -> Result<(), Error> {
+        let device = self.device.clone().autodiff();
+        // Burn draws dropout masks from one generator a device: seeded for every step, it has no history.
+        device.seed(self.seed.number(Purpose::Dropout, state.epoch as u64, state.step as u64));
+        let targets = tensor([batch.len(), batch.targets.len() / batch.len()], &batch.targets, &device);
+        let logits = learner.model.forward(tensor(batch.shape, &batch.inputs, &device));
+        let loss = self.objective.losses(logits.clone(), targets).mean();
+        let value = floats(loss.clone().inner())[0];
+        if !value.is_finite() {
+            return Err(self.not_finite(value, state));
+        }
+        let minimised = match self.config.l2 {
+            l2 if l2 > 0.0 => loss + learner.model.squared_kernels(&device) * l2,
+            _ => loss,
+        };
+        // Gradients of several batches add up to those of their clips together.
+        let minimised = match batch.len() as f64 / self.clips_of_update(state.step) as f64 {
+            share if share < 1.0 => minimised * share,
+            _ => minimised,
+        };
+        learner.gradients.add(&learner.model, minimised.backward());
+        state.step += 1;
+        state.count(batch, value, &floats(logits.inner()));
+        Ok(())
+    }
+
+    /// Clips whose gradients make up the step to which batch `batch` of an epoch belongs.
+    fn clips_of_update(&self, batch: usize) -> usize {
+        let size = self.config.batch_size * self.config.accumulate;
+        let first = batch / self.config.accumulate * size;
+        size.min(self.train.set().len() - first)
+    }
+
+    /// One step of the optimiser.
+    fn update(&self, learner: Learner, state: &State) -> Learner {
+        let Learner { model, mut optimizer, mut gradients, mut average } = learner;
+        if let Some(clipping) = self.config.gradient_clipping {
+            gradients.clip(&model, clipping);
+        }
+        let rate = self.learning_rate(state);
+        let model = self.config.optimizer.step(&mut optimizer, model, gradients.into_gradients(), rate);
+        if let Some(average) = &mut average {
+            average.average(&model, ema_decay(self.config.ema, self.updates(state)));
+        }
+        Learner { model, optimizer, gradients: PerParameter::default(), average }
+    }
+
+    /// Steps of the optimiser up to the one that the last batch belongs to, from the beginning of the run.
+    fn updates(&self, state: &State) -> usize {
+        (state.epoch - 1) * self.updates_per_epoch() + state.step.div_ceil(self.config.accumulate)
+    }
+
+    fn updates_per_epoch(&self) -> usize {
+        self.train.num_batches().div_ceil(self.config.accumulate)
+    }
+
+    /// The rate of the step that the last batch belongs to.
+    fn learning_rate(&self, state: &State) -> f64 {
+        let moment = Moment {
+            step: self.updates(state) - 1,
+            steps_per_epoch: self.updates_per_epoch(),
+            epochs: self.config.epochs,
+            rows: &state.rows,
+        };
+        self.config.schedule.rate(self.config.learning_rate, self.config.warmup_epochs, &moment)
     }
 
     /// Validation, the row of results, weights and checkpoint.
-    fn finish_epoch(
-        &self,
-        model: &Model,
-        optimizer: &ModuleOptimizer,
-        state: &mut State,
-        waited: Duration,
-    ) -> Result<(), Error> {
+    fn finish_epoch(&self, learner: &Learner, state: &mut State, waited: Duration) -> Result<(), Error> {
         let start = Instant::now();
-        let valid = score(&Inference::new(model.valid()), self.valid, self.device)?;
+        let model = learner.judged();
+        let weights = model.to_safetensors()?;
+        let valid = score(&Inference::new(model), self.valid, self.device)?;
         let (logits, targets, classes) = (&valid.logits, &valid.targets, valid.num_classes);
         let row = EpochRow {
             epoch: state.epoch,
@@ -158,7 +193,7 @@ impl Fit<'_> {
             valid_top_5_accuracy: metrics::top_k_accuracy(logits, targets, classes, 5),
             valid_macro_f1: self.by_class(logits, targets).macro_avg.f1,
             valid_lwlrap: Lwlrap::from_scores(logits, targets, classes).value(),
-            lr: self.config.learning_rate,
+            lr: self.learning_rate(state),
             clips_per_second: state.clips as f64 / state.seconds,
         };
         if !row.valid_loss.is_finite() {
@@ -169,14 +204,13 @@ impl Fit<'_> {
             state.best_epoch = Some(row.epoch);
         }
         state.rows.push(row);
-        let weights = model.to_safetensors()?;
         if best {
             save(&self.run_dir.best_weights(), &weights)?;
         }
         save(&self.run_dir.last_weights(), &weights)?;
         results::write(&self.run_dir.results(), &state.rows)?;
         state.next_epoch();
-        checkpoint::save(&self.run_dir.checkpoints(), state, model, optimizer)?;
+        checkpoint::save(&self.run_dir.checkpoints(), state, learner)?;
         if let Some(row) = state.rows.last() {
             self.observer.event(&Event::Epoch { row, best, waited });
         }
@@ -218,10 +252,10 @@ impl Fit<'_> {
     }
 }
 
-enum Trained {
-    /// With the time for which the network waited for clips.
-    Whole(Box<Model>, ModuleOptimizer, Duration),
-    Stopped,
+/// How much of an average stays at update number `update`, from 1: less at first, so that it soon leaves the random
+/// weights behind (`tf.train.ExponentialMovingAverage` with `num_updates`).
+pub(super) fn ema_decay(ema: f64, update: usize) -> f64 {
+    ema.min((1 + update) as f64 / (10 + update) as f64)
 }
 
 impl State {

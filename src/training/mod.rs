@@ -7,13 +7,17 @@
 pub mod checkpoint;
 mod error;
 pub mod fit;
+pub mod learner;
 pub mod loss;
 mod observer;
+pub mod optimizer;
+pub mod per_parameter;
 pub mod recipe;
 pub mod results;
 mod run;
 mod run_dir;
 pub mod run_info;
+pub mod schedule;
 mod score;
 mod tensors;
 

@@ -14,7 +14,10 @@ use crate::features::{Extractor, FeatureConfig, Scale, Standardize};
 use crate::models::{ModelConfig, Stage};
 
 use super::loss::{ClassWeights, Loss};
+use super::optimizer::Optimizer;
+use super::per_parameter::GradientClipping;
 use super::results::EpochRow;
+use super::schedule::Schedule;
 
 /// An experiment, complete: task, data, split, audio, features, model, training and decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,6 +87,11 @@ fn is_zero(number: &f64) -> bool {
     *number <= 0.0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_one(number: &usize) -> bool {
+    *number == 1
+}
+
 fn default_seed() -> u64 {
     42
 }
@@ -125,12 +133,33 @@ impl DataConfig {
 pub struct TrainingConfig {
     /// Most epochs. Default 40.
     pub epochs: usize,
-    /// Clips a step; the last batch of an epoch may be smaller. Default 32.
+    /// Clips a batch; the last batch of an epoch may be smaller. Default 32.
     pub batch_size: usize,
-    /// Optimiser. Default Adam.
+    /// Batches whose gradients make up one step of the optimiser, as if they were one batch (but for batch normalisation,
+    /// which sees each alone). Default 1.
+    #[serde(skip_serializing_if = "is_one")]
+    pub accumulate: usize,
+    /// In which order training visits the clips. Default `shuffled`.
+    #[serde(skip_serializing_if = "Sampler::is_shuffled")]
+    pub sampler: Sampler,
+    /// How gradients change the weights. Default `adam`.
+    #[serde(deserialize_with = "config::name_or_table")]
     pub optimizer: Optimizer,
-    /// Learning rate. Default 0.001.
+    /// Learning rate, where the schedule begins. Default 0.001.
     pub learning_rate: f64,
+    /// How the learning rate changes. Default `constant`.
+    #[serde(deserialize_with = "config::name_or_table")]
+    pub schedule: Schedule,
+    /// Epochs, also parts of them, in which the learning rate rises in a line to what the schedule says. Default 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub warmup_epochs: f64,
+    /// A limit on gradients, `{ norm = 1.0 }` or `{ value = 0.5 }`. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradient_clipping: Option<GradientClipping>,
+    /// Exponential moving average of the weights: how much of the average stays at each step, 0.999 for instance (Polyak &
+    /// Juditsky 1992). Validation, the weights that are kept and the bundle are of the average. Default 0: no average.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ema: f64,
     /// What is minimised. Default `cross_entropy` for one label a clip, `bce` for several.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "config::some_name_or_table")]
     pub loss: Option<Loss>,
@@ -169,8 +198,14 @@ impl Default for TrainingConfig {
         Self {
             epochs: 40,
             batch_size: 32,
-            optimizer: Optimizer::Adam,
+            accumulate: 1,
+            sampler: Sampler::Shuffled,
+            optimizer: Optimizer::default(),
             learning_rate: 1e-3,
+            schedule: Schedule::default(),
+            warmup_epochs: 0.0,
+            gradient_clipping: None,
+            ema: 0.0,
             loss: None,
             label_smoothing: 0.0,
             class_weights: None,
@@ -184,12 +219,22 @@ impl Default for TrainingConfig {
     }
 }
 
-/// The optimiser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Optimizer {
-    /// Adam (Kingma & Ba 2015) with Keras' constants: beta 0.9 and 0.999, epsilon 1e-7.
-    Adam,
+/// In which order training visits the clips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampler {
+    /// Every clip once an epoch.
+    #[default]
+    Shuffled,
+    /// Classes in turn, so that each comes equally often; see [`crate::dataset::Order::Balanced`].
+    Balanced,
+}
+
+impl Sampler {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_shuffled(&self) -> bool {
+        *self == Self::Shuffled
+    }
 }
 
 /// What the best epoch is chosen by.
@@ -222,6 +267,14 @@ impl Monitor {
             Self::Loss => row.valid_loss,
             Self::MacroF1 => row.valid_macro_f1,
             Self::Lwlrap => row.valid_lwlrap,
+        }
+    }
+
+    /// What just counts as an improvement over `best` by `delta`.
+    pub fn improved(self, best: f64, delta: f64) -> f64 {
+        match self {
+            Self::Loss => best - delta,
+            Self::Accuracy | Self::MacroF1 | Self::Lwlrap => best + delta,
         }
     }
 
@@ -335,8 +388,20 @@ impl TrainingConfig {
         if self.batch_size == 0 {
             return refuse("batch_size", "0 is not a batch; give at least 1".into());
         }
+        if self.accumulate == 0 {
+            return refuse("accumulate", "0 batches never make a step; give at least 1".into());
+        }
+        self.optimizer.validate()?;
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return refuse("learning_rate", format!("{} must be above 0", self.learning_rate));
+        }
+        if !(self.warmup_epochs.is_finite() && self.warmup_epochs >= 0.0) {
+            return refuse("warmup_epochs", format!("{} must be 0 or above", self.warmup_epochs));
+        }
+        self.schedule.validate(self.epochs, self.warmup_epochs)?;
+        self.gradient_clipping.map_or(Ok(()), GradientClipping::validate)?;
+        if !(0.0..1.0).contains(&self.ema) {
+            return refuse("ema", format!("{} must be from 0 to below 1; 0.999 is usual", self.ema));
         }
         let loss = self.loss.unwrap_or(Loss::of(task));
         loss.validate(task)?;
@@ -450,6 +515,30 @@ mod tests {
             ("training.loss={name='l_soft',beta=2}", "beta 2"),
             ("training.loss={name='cross_entropy',q=0.5}", "unknown field `q`"),
             ("training.label_smoothing=1", "training.label_smoothing"),
+            ("training.accumulate=0", "training.accumulate"),
+            ("training.optimizer=sdg", "unknown variant `sdg`"),
+            ("training.optimizer={name='sgd',nesterov=true}", "nesterov needs a momentum"),
+            ("training.optimizer={name='sgd',momentum=1.0}", "momentum 1 "),
+            ("training.optimizer={name='adam',weight_decay=0.1}", "unknown field `weight_decay`"),
+            ("training.optimizer={name='adamw',weight_decay=-1}", "weight_decay -1"),
+            ("training.optimizer={name='adamw',beta_1=1}", "beta 1 "),
+            ("training.optimizer={name='adam',epsilon=0}", "epsilon 0"),
+            ("training.schedule=step", "missing field `every`"),
+            ("training.schedule={name='step',every=0}", "every = 0"),
+            ("training.schedule={name='exponential',factor=1.5}", "factor 1.5"),
+            ("training.schedule={name='cosine',min_lr=-1}", "min_lr -1"),
+            ("training.schedule={name='one_cycle',rise=1}", "rise 1"),
+            ("training.schedule={name='one_cycle',div_factor=0.5}", "div_factor"),
+            ("training.schedule={name='plateau',patience=0}", "patience = 0"),
+            ("training.schedule={name='table',rates=[]}", "rates is empty"),
+            ("training.schedule={name='table',rates=[[2,0.1]]}", "begin with epoch 2"),
+            ("training.schedule={name='table',rates=[[1,0.1],[1,0.2]]}", "epoch 1 stands after 1"),
+            ("training.schedule={name='table',rates=[[1,0.0]]}", "the rate 0 of epoch 1"),
+            ("training.warmup_epochs=40", "training.warmup_epochs: 40 of 40"),
+            ("training.gradient_clipping={norm=0.0}", "training.gradient_clipping: 0"),
+            ("training.gradient_clipping={most=1.0}", "unknown variant `most`"),
+            ("training.ema=1.0", "training.ema: 1"),
+            ("training.sampler=random", "unknown variant `random`"),
             ("training.class_weights={dog=0.0}", "training.class_weights: dog = 0"),
             ("task=multi_labels", "unknown variant `multi_labels`"),
             ("training.epoch=3", "epoch"),

@@ -7,8 +7,10 @@ use std::sync::atomic::AtomicBool;
 use burn::tensor::Device;
 
 use super::checkpoint::{self, State};
-use super::fit::{Ended, Fit, optimizer};
+use super::fit::{Ended, Fit};
+use super::learner::Learner;
 use super::loss::{ClassWeights, Loss, Objective};
+use super::recipe::Sampler;
 use super::run_dir::save;
 use super::{ClipCounts, Error, Event, Observer, Recipe, RunDir, RunInfo, Versions};
 use crate::audio::AudioConfig;
@@ -264,20 +266,21 @@ pub fn train(
     let recipe = &Recipe { split: prepared.split.clone(), ..recipe.clone() };
     let fingerprint = fingerprint(recipe, &prepared, starting.as_ref())?;
     let seed = Seed(recipe.seed);
-    let (mut model, started) = start(recipe, &prepared, starting, &device.clone().autodiff())?;
+    let (model, started) = start(recipe, &prepared, starting, &device.clone().autodiff())?;
     let frozen = recipe.frozen_stages()?;
-    model = model.freeze(&frozen);
-    let mut optimizer = optimizer(&recipe.training);
+    let model = model.freeze(&frozen);
+    let training = &recipe.training;
+    let mut learner = Learner::new(model, training.optimizer.init(), training.ema > 0.0);
     let mut state = State::start(fingerprint.clone());
     let mut damaged = Vec::new();
     if options.resume
-        && let Some(loaded) = checkpoint::load(&run_dir.checkpoints(), &fingerprint, &model, &optimizer)?
+        && let Some(loaded) = checkpoint::load(&run_dir.checkpoints(), &fingerprint, &learner, &device)?
     {
-        (model, optimizer, state, damaged) = (loaded.model, loaded.optimizer, loaded.state, loaded.damaged);
+        (learner, state, damaged) = (loaded.learner, loaded.state, loaded.damaged);
     } else if let Some(started) = &started {
         observer.event(&Event::Started(started));
     }
-    let trainable = model.trainable_parameters(&frozen);
+    let trainable = learner.model.trainable_parameters(&frozen);
 
     let cache = Arc::new(match &options.cache {
         Some(folder) => FeatureCache::on_disk(folder)?,
@@ -303,22 +306,26 @@ pub fn train(
     write_inputs(&run_dir, recipe, &prepared, stats)?;
 
     let objective = objective(recipe, &train_set, &labels)?;
-    let batch_size = recipe.training.batch_size;
+    let batch_size = training.batch_size;
+    let order = match training.sampler {
+        Sampler::Shuffled => Order::Shuffled(seed),
+        Sampler::Balanced => Order::Balanced(seed),
+    };
     let train_set = Arc::new(train_set.with_stats(stats));
     let valid_set = Arc::new(set(&splits.valid)?.with_stats(stats));
     let fit = Fit {
-        config: &recipe.training,
+        config: training,
         objective: &objective,
         labels: &labels,
         seed,
         run_dir: &run_dir,
-        train: &ClipLoader::new(train_set, batch_size, Order::Shuffled(seed)),
+        train: &ClipLoader::new(train_set, batch_size, order),
         valid: &ClipLoader::new(valid_set, batch_size, Order::Sequential),
         device: &device,
         observer,
         stop,
     };
-    let (ended, state) = fit.run(model, optimizer, state)?;
+    let (ended, state) = fit.run(learner, state)?;
     write_info(&run_dir, recipe, &prepared, (trainable, started), options, &state)?;
     Ok(Outcome { ended, state, prepared, damaged })
 }
@@ -326,7 +333,9 @@ pub fn train(
 /// What the recipe minimises; `train` are the clips by which classes are balanced.
 fn objective(recipe: &Recipe, train: &ClipSet, labels: &Labels) -> Result<Objective, ConfigError> {
     let training = &recipe.training;
-    let weights = |weights: &ClassWeights| weights.of(labels, &train.label_counts());
+    let weights = |weights: &ClassWeights| {
+        weights.of(labels, &train.clips_of_classes().iter().map(Vec::len).collect::<Vec<_>>())
+    };
     Ok(Objective {
         task: recipe.task,
         loss: training.loss.unwrap_or(Loss::of(recipe.task)),
@@ -414,10 +423,12 @@ fn write_info(
 }
 
 /// sha256 of what makes two runs the same run: everything in the resolved recipe but the number of epochs (a finished run
-/// may be prolonged), the clips with their parts, and the weights it started from.
+/// may be prolonged, unless its learning rates led to its end), the clips with their parts, and the weights it started from.
 fn fingerprint(recipe: &Recipe, prepared: &Prepared, starting: Option<&Starting>) -> Result<String, Error> {
     let mut recipe = recipe.resolved();
-    recipe.training.epochs = 0;
+    if !recipe.training.schedule.knows_the_end() {
+        recipe.training.epochs = 0;
+    }
     recipe.data.path = None;
     let mut text = format!("{}\n{}", recipe.to_toml()?, manifest_sha256(&prepared.manifest));
     if let Some(starting) = starting {

@@ -312,6 +312,30 @@ fn several_labels_give_a_multi_hot_target() {
 }
 
 #[test]
+fn a_balanced_epoch_gives_every_class_its_turn_and_every_clip_of_a_class_before_any_again() {
+    let (_folder, mut manifest) = city();
+    for (i, entry) in manifest.entries.iter_mut().enumerate() {
+        entry.labels = vec![if i < 16 { "car_horn" } else { "voices" }.to_owned()];
+    }
+    let loader = |seed| ClipLoader::new(Arc::new(clips(&manifest, None)), 3, Order::Balanced(Seed(seed)));
+    let epoch = |number| visited(&all(&loader(1), number, 0));
+    let first = epoch(0);
+    assert_eq!(first.len(), 20);
+    // Each round of two holds one of each class.
+    assert!(first.chunks(2).all(|round| round.iter().filter(|&&clip| clip < 16).count() == 1), "{first:?}");
+    let rare: Vec<usize> = first.iter().copied().filter(|&clip| clip >= 16).collect();
+    for time in rare.chunks(4) {
+        assert_eq!(time.iter().collect::<HashSet<_>>().len(), time.len(), "{rare:?}");
+    }
+    let frequent: HashSet<usize> = first.iter().copied().filter(|&clip| clip < 16).collect();
+    assert_eq!(frequent.len(), 10);
+    assert_eq!(epoch(0), first);
+    assert_ne!(epoch(1), first);
+    assert_ne!(visited(&all(&loader(2), 0, 0)), first);
+    assert_eq!(visited(&all(&loader(1), 0, 2)), first[6..]);
+}
+
+#[test]
 fn standardises_exactly_as_the_extractor_does() {
     let (folder, manifest) = city();
     let plain = clips(&manifest, Some(Arc::new(FeatureCache::in_memory(1 << 20))));

@@ -77,6 +77,112 @@ fn drawn_windows_train_the_same_on_any_number_of_threads_and_after_resume() {
     }
 }
 
+/// Stops a run after some steps.
+struct StopAfter<'a> {
+    steps: std::sync::atomic::AtomicUsize,
+    stop: &'a std::sync::atomic::AtomicBool,
+}
+
+impl oido::training::Observer for StopAfter<'_> {
+    fn event(&self, event: &oido::training::Event) {
+        use std::sync::atomic::Ordering::SeqCst;
+        if let oido::training::Event::Step { .. } = event
+            && self.steps.fetch_sub(1, SeqCst) == 1
+        {
+            self.stop.store(true, SeqCst);
+        }
+    }
+}
+
+/// Everything with a history: momentum, a schedule that follows validation, averaged weights, gradients that wait. Before
+/// them, after how many steps such a run is stopped, again and again.
+const HISTORY: [(usize, &str); 3] = [
+    (
+        1,
+        "training.optimizer={name=\"sgd\",momentum=0.9,nesterov=true,weight_decay=0.01}\n\
+         training.schedule={name=\"plateau\",factor=0.5,patience=1,min_delta=0.5,cooldown=1}\n\
+         training.warmup_epochs=0.5\ntraining.ema=0.9\ntraining.batch_size=6\ntraining.accumulate=2\n\
+         training.sampler=balanced\ntraining.gradient_clipping={norm=0.5}\ntraining.class_weights=balanced\n\
+         training.label_smoothing=0.1",
+    ),
+    (
+        5,
+        "training.optimizer={name=\"adamw\",weight_decay=0.1}\ntraining.schedule=cosine\ntraining.accumulate=3\n\
+         training.gradient_clipping={value=0.01}\ntraining.loss=focal",
+    ),
+    (
+        6,
+        "training.optimizer=sgd\ntraining.learning_rate=0.1\ntraining.schedule=one_cycle\ntraining.ema=0.99\n\
+         training.loss=l_q",
+    ),
+];
+
+#[test]
+fn a_run_with_a_history_that_is_stopped_again_and_again_gives_the_same_bytes() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    let tones = Tones::new();
+    for (i, (steps, history)) in HISTORY.into_iter().enumerate() {
+        let sets: Vec<String> =
+            history.lines().map(str::to_owned).chain(["training.epochs=3".to_owned()]).collect();
+        let recipe = oido::training::Recipe::read(&tones.path("recipe.toml"), &sets).unwrap();
+        let run = |out: &str, resume: bool, steps: usize| {
+            let options = oido::training::RunOptions {
+                data: Some(tones.path("manifest.csv")),
+                out: tones.path(out),
+                resume,
+                device: "cpu".to_owned(),
+                cache: Some(tones.path("cache")),
+                command: String::new(),
+            };
+            let stop = AtomicBool::new(false);
+            let observer = StopAfter { steps: AtomicUsize::new(steps), stop: &stop };
+            oido::training::train(&recipe, &options, &observer, &stop).unwrap();
+            stop.load(SeqCst)
+        };
+        let (whole, parts) = (format!("whole{i}"), format!("parts{i}"));
+        run(&whole, false, usize::MAX);
+        let mut stops = 0;
+        while run(&parts, stops > 0, steps) {
+            stops += 1;
+            assert!(stops < 30);
+            if i == 0 && stops == 6 {
+                // As if it had been killed before it saved: the step is made again.
+                let mut saved: Vec<_> = std::fs::read_dir(tones.path(&parts).join("checkpoints"))
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path())
+                    .collect();
+                saved.sort();
+                std::fs::remove_dir_all(saved.pop().unwrap()).unwrap();
+            }
+        }
+        assert!(stops * steps >= 9, "{stops}");
+        assert!(tones.weights(&parts) == tones.weights(&whole), "{history}");
+        let rows = |run: &str| {
+            let rows = oido::training::results::read(&tones.path(run).join("results.csv")).unwrap();
+            rows.into_iter()
+                .map(|row| oido::training::EpochRow { time: 0.0, clips_per_second: 0.0, ..row })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rows(&parts), rows(&whole), "{history}");
+        if i == 0 {
+            let lr: Vec<f64> = rows(&whole).iter().map(|row| row.lr).collect();
+            assert!(lr[2] < lr[1], "the plateau is felt: {lr:?}");
+        }
+        let best = |run: &str| std::fs::read(tones.path(run).join("weights/best.safetensors")).unwrap();
+        assert!(best(&parts) == best(&whole), "{history}");
+    }
+}
+
+#[test]
+fn a_schedule_that_leads_to_the_end_cannot_be_prolonged() {
+    let tones = Tones::new();
+    let cosine = ["--set", "training.schedule=cosine", "--set", "training.epochs=1"];
+    tones.ok(&Tones::train("run", &cosine));
+    let more = ["--resume", "--set", "training.schedule=cosine", "--set", "training.epochs=2"];
+    let error = tones.error(2, &Tones::train("run", &more));
+    assert!(error.contains("recipe or data differ"), "{error}");
+}
+
 /// Runs that are stopped need signals.
 #[cfg(unix)]
 mod stopped {
