@@ -27,7 +27,7 @@ use oido::files::write_file;
 use oido::models::zoo::zoo;
 use oido::models::{self, Inference, ModelConfig};
 use oido::seed::{Purpose, Seed};
-use oido::training::{TrainingConfig, fit};
+use oido::training::optimizer::Optimizer;
 use rand::RngExt;
 use serde_json::{Value, json};
 
@@ -161,7 +161,7 @@ impl Work {
         let device = models::device("cpu")?.autodiff();
         let model = self.config.init(self.input, self.classes, Seed(42), &device)?;
         let (inputs, targets) = (self.clips(), self.targets());
-        let start = (model, fit::optimizer(&TrainingConfig::default()), 0);
+        let start = (model, Optimizer::default().init(), 0);
         Ok(measure(seconds, start, |(model, mut optimizer, step)| {
             device.seed(step);
             let targets = tensor([self.batch, self.classes], &targets, &device);
