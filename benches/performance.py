@@ -47,14 +47,19 @@ class Runner:
         self.words |= {name: [path] for name, path in map(lambda pair: pair.split("="), args.bench)} or built()
 
     def measure(self, row):
-        if "recordings" in row.contestants[0].command:
+        command = row.contestants[0].command
+        if "{recordings}" in command:
             self.words["recordings"] = recordings(self.args.recordings)
+        if "{manifest}" in command:
+            self.words["out"] = [str(self.args.scratch / "epoch")]
+            self.words["manifest"] = [manifest(recordings(self.args.recordings), self.args.scratch / "epoch.csv")]
         if "first answer" in row.name:
             self.words |= first_answer(self.words, self.args.scratch)
         limit = self.limit(row.threads)
         passes, load = {contestant.peer: [] for contestant in row.contestants}, os.getloadavg()[0]
         # Whole processes are noisier than passes inside of one.
-        for _ in range((row.rounds or self.args.rounds) * (3 if row.contestants[0].outside else 1)):
+        rounds = min(row.rounds or self.args.rounds, self.args.rounds)
+        for _ in range(rounds * (3 if row.contestants[0].outside and len(row.contestants) > 1 else 1)):
             for contestant in row.contestants:
                 passes[contestant.peer].append(self.once(contestant))
         if "first answer" in row.name:
@@ -87,8 +92,10 @@ class Runner:
             lines = self.lines(contestant.command, contestant.environment)
             mine = (line for line in lines if line["peer"] == contestant.peer and line["work"].startswith(contestant.work))
             return next(mine)
+        if "{out}" in contestant.command:
+            shutil.rmtree(self.words["out"][0], ignore_errors=True)
         start = time.perf_counter()
-        [answer] = self.lines(contestant.command, contestant.environment)
+        answer = self.lines(contestant.command, contestant.environment)[0]
         return {"seconds": time.perf_counter() - start, "answer": answer}
 
     def lines(self, command, environment=()):
@@ -114,6 +121,14 @@ def recordings(folders):
     if len(paths) < 1000:
         sys.exit(f"{len(paths)} recordings; name folders with at least 1,000 with --recordings")
     return paths[:1000]
+
+
+def manifest(paths, file):
+    """A manifest of these recordings, in ten folds of ten labels that mean nothing."""
+    rows = [f"{path},{index % 10},{index // 100 + 1}" for index, path in enumerate(paths)]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(["path,labels,fold", *rows, ""]))
+    return str(file)
 
 
 RECIPE = """name = "first-answer"

@@ -58,13 +58,13 @@ def memory_table(measured):
 
 
 def modes_table(measured):
-    lines = ["| work | oido | " + " | ".join(MODES) + " |", "|---|---|" + "---|" * len(MODES)]
+    lines = []
     for row, result in measured:
         if row.chart == "modes":
             times = {peer: seconds(line["seconds"]) for peer, line in result["peers"].items()}
             cells = " | ".join(times.get(peer, "") for peer in [OURS, *MODES])
             lines.append(f"| {row.name.removeprefix('modes: ')} | {cells} |")
-    return lines
+    return headed("| work | oido | " + " | ".join(MODES) + " |", lines)
 
 
 CHARTS = {
@@ -111,9 +111,20 @@ def draw_in(folder, chart, title, x_label, y_label, points):
     return [f"![{title}: {y_label} against {x_label}](performance-{chart}.svg)"]
 
 
+def epochs_table(measured):
+    """The time split of an epoch."""
+    lines = []
+    for row, result in measured:
+        if row.chart == "epoch":
+            run, epoch = result["peers"][OURS]["seconds"], result["peers"][OURS]["answer"]
+            times = [seconds(value) for value in (run, epoch["time"], epoch["waited"])]
+            share = f"{epoch['waited'] / epoch['time']:.1%}"
+            lines.append(f"| {row.name.removeprefix('epoch: ')} | {' | '.join(times)} | {share} |")
+    return headed("| network | the whole run | its epoch | of that waiting for clips | share |", lines)
+
+
 def threads_table(measured):
-    lines = ["| work | peer | 1 thread | 2 threads | gain |", "|---|---|---|---|---|"]
-    times = {}
+    lines, times = [], {}
     for row, result in measured:
         if row.chart == "threads":
             for peer, line in result["peers"].items():
@@ -121,13 +132,17 @@ def threads_table(measured):
     for (work, peer), by in times.items():
         if len(by) == 2:
             lines.append(f"| {work} | {peer} | {seconds(by[1])} | {seconds(by[2])} | {by[1] / by[2]:.2f} |")
-    return lines
+    return headed("| work | peer | 1 thread | 2 threads | gain |", lines)
 
 
-def section(title, lines):
-    """A section, when it has more than the head of a table."""
-    shown = [line for line in lines if line]
-    return [title, "", *lines, ""] if len(shown) > 2 else []
+def headed(head, lines):
+    """The lines of a table under its head; nothing when there are none."""
+    return [head, "|" + "---|" * (head.count("|") - 1), *lines] if lines else []
+
+
+def section(title, lines, *before):
+    """A section, when it has lines."""
+    return [title, "", *before, *lines, ""] if any(lines) else []
 
 
 def page(stored, store):
@@ -163,6 +178,11 @@ def page(stored, store):
         "network was built, which for PyTorch are mostly its own libraries.", "",
         *memory_table(measured), "",
         *section("## PyTorch's other modes", modes_table(measured)),
+        *section(
+            "## Waiting for clips", epochs_table(measured),
+            "One epoch of `oido train urbansound8k/NETWORK` on 1,000 recordings: 800 train, 100 validate, 100 test. The loader makes "
+            "batches while the network trains; `waited` in the line of an epoch is the time in which none was ready. What is left "
+            "of the run decodes every clip once, validates, tests and writes the report.", ""),
         *section("## How the cost grows", [*charts_of(measured, store.parent), ""] + threads_table(measured)),
         "## Commands", "",
         "```sh",

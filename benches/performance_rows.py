@@ -18,6 +18,8 @@ INFERRED = {
 }  # fmt: skip
 BATCHES = [1, 2, 4, 8, 16, 32, 64]
 FRAMES = [44, 87, 173, 345, 690]
+# Networks whose loader is watched: the slowest, one that keeps its state, and the fastest.
+EPOCHS = ["cnn", "lstm", "dense"]
 CLIPS = [1, 2, 4, 8, 16, 32, 64, 128]
 FRAMES_A_SECOND = 22_050 / 512
 # A log-mel frame: real FFT of 2,048 samples, power, and two bands a bin.
@@ -51,7 +53,11 @@ class Row:
     passes: int = 0
     # Floating-point operations, where no network tells them.
     flop: float | None = None
+    # Most rounds; a point of a chart needs fewer than a line of the table.
     rounds: int | None = None
+
+    def __post_init__(self):
+        self.rounds = self.rounds or (2 if self.chart else None)
 
 
 def ours(arguments, threads=2):
@@ -78,7 +84,8 @@ def features(peer, work, recordings=""):
 
 def rows():
     for name, ask in TRAINED.items():
-        yield Row(f"train step {name}", [ours(name), torch(name)], ask, passes=3)
+        rounds = 1 if name == "ast_base" else None
+        yield Row(f"train step {name}", [ours(name), torch(name)], ask, passes=3, rounds=rounds)
     for name, ask in INFERRED.items():
         for batch in (1, 32):
             contest = [ours(f"{name} --infer --batch {batch}"), onnx(f"{name} --batch {batch}")]
@@ -92,13 +99,16 @@ def rows():
         Contestant(OURS, "{oido} predict {bundle} {clip} --format json", outside=True),
         Contestant("Python", "{python} benches/peers/first_answer.py {onnx} {scratch} {clip}", outside=True),
     ], ask=20.0, ask_seconds=0.15)  # fmt: skip
+    for name in EPOCHS:
+        command = f"{{oido}} train urbansound8k/{name} --data {{manifest}} --out {{out}} --set training.epochs=1 --json"
+        yield Row(f"epoch: {name}", [Contestant(OURS, command, outside=True)], chart="epoch", rounds=1)
     for name in ("cnn", "lstm", "m5"):
         for threads in (1, 2):
             row = f"threads: train step {name}, {threads}"
-            yield Row(row, [ours(name, threads), torch(name, threads)], None, threads, "threads", 3)
+            yield Row(row, [ours(name, threads), torch(name, threads)], threads=threads, chart="threads", passes=3)
     for threads in (1, 2):
         contest = [ours("cnn --infer --batch 32", threads), onnx("cnn --batch 32", threads)]
-        yield Row(f"threads: inference cnn, {threads}", contest, None, threads, "threads", 1)
+        yield Row(f"threads: inference cnn, {threads}", contest, threads=threads, chart="threads", passes=1)
     for name, modes in MODES_OF.items():
         contest = [ours(name), *(torch(name, mode=mode.split()[1]) for mode in modes)]
         yield Row(f"modes: train step {name}", contest, chart="modes", passes=3)
@@ -118,7 +128,7 @@ def shown(contestant):
     """The command as a reader would type it."""
     names = {
         "python": "python", "oido": "oido", "train_step": "cargo bench --bench train_step --",
-        "pipeline": "cargo bench --bench pipeline --", "recordings": "RECORDING...", "bundle": "cnn.tar.gz", "clip": "clip.wav", "onnx": "cnn.onnx", "scratch": "cnn",
+        "pipeline": "cargo bench --bench pipeline --", "recordings": "RECORDING...", "manifest": "MANIFEST.csv", "out": "RUN", "bundle": "cnn.tar.gz", "clip": "clip.wav", "onnx": "cnn.onnx", "scratch": "cnn",
     }  # fmt: skip
     settings = [f"{key}={value}" for key, value in contestant.environment.items()]
     return " ".join([*settings, contestant.command.format(**names)]).strip()
