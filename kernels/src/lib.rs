@@ -12,6 +12,7 @@
 #[cfg(feature = "flex")]
 mod cpu;
 mod layers;
+mod precision;
 mod prepared;
 
 pub use layers::{
@@ -20,4 +21,5 @@ pub use layers::{
     linear, linear_relu, lstm, matmul, max_pool1d, max_pool2d, move_statistics, normalise, normalise_train,
     relu6, scale_channels, sigmoid, silu, softmax, tanh,
 };
+pub use precision::Precision;
 pub use prepared::Prepared;

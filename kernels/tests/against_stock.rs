@@ -9,9 +9,10 @@ use burn::nn::{BatchNorm, BatchNormConfig, DropoutConfig, LinearConfig, PaddingC
 use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Distribution, Tensor};
 use oido_kernels::{
-    self as kernels, Prepared, Step, add, add_relu, attention, avg_pool2d, batch_norm, batch_norm_relu,
-    cat_channels, conv1d, conv1d_then, conv2d, conv2d_relu, conv2d_then, each, gelu, global_mean, layer_norm,
-    linear_relu, lstm, matmul, max_pool1d, max_pool2d, relu6, scale_channels, silu, softmax,
+    self as kernels, Precision, Prepared, Step, add, add_relu, attention, avg_pool2d, batch_norm,
+    batch_norm_relu, cat_channels, conv1d, conv1d_then, conv2d, conv2d_relu, conv2d_then, each, gelu,
+    global_mean, layer_norm, linear_relu, lstm, matmul, max_pool1d, max_pool2d, relu6, scale_channels, silu,
+    softmax,
 };
 
 fn device() -> Device {
@@ -515,4 +516,81 @@ fn conv1d_and_what_is_behind_it_in_one_go_is_burns() {
         let wanted = pool.forward(relu(norm.forward(conv.forward(x.clone()))));
         close(&format!("{c_in} {length}"), conv1d_then(&conv, x, &steps), wanted);
     }
+}
+
+/// Small multiples of a quarter: exact in bfloat16, and so are their products and sums in `f32`.
+fn quarters<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Uniform(-4.49, 4.49), device).round() / 4.0
+}
+
+#[test]
+fn products_of_bfloat16_are_exact_where_the_numbers_are() {
+    if !Precision::Bf16.is_available() {
+        return;
+    }
+    // c_in, c_out, kernel, stride
+    for (c_in, c_out, kernel, stride) in
+        [(16, 5, 1, 1), (17, 70, 3, 1), (32, 64, 3, 1), (24, 33, 5, 2), (3, 8, 3, 1)]
+    {
+        let config = Conv2dConfig::new([c_in, c_out], [kernel; 2]).with_stride([stride; 2]);
+        let mut conv = config.with_padding(PaddingConfig2d::Same).init(&device());
+        conv.weight = Param::from_tensor(quarters([c_out, c_in, kernel, kernel], &device()));
+        conv.bias = Some(Param::from_tensor(quarters([c_out], &device())));
+        let x = quarters([3, c_in, 7, 5], &device());
+        let towards = quarters(conv.forward(x.clone()).dims(), &device());
+        let run = |precision: Precision| {
+            let x = x.clone().require_grad();
+            let y = precision.run(|| conv2d(&conv, x.clone()));
+            let gradients = (y.clone() * towards.clone()).sum().backward();
+            [
+                values(y),
+                values(x.grad(&gradients).unwrap()),
+                values(conv.weight.val().grad(&gradients).unwrap()),
+            ]
+        };
+        as_exact(&format!("{c_in} {c_out} {kernel}"), run(Precision::F32), run(Precision::Bf16));
+    }
+    let mut layer = LinearConfig::new(37, 19).init(&device());
+    layer.weight = Param::from_tensor(quarters([37, 19], &device()));
+    for rows in [1, 6, 301] {
+        let (x, towards) = (quarters([rows, 37], &device()), quarters([rows, 19], &device()));
+        let run = |precision: Precision| {
+            let x = x.clone().require_grad();
+            let y = precision.run(|| kernels::linear(&layer, x.clone()));
+            let gradients = (y.clone() * towards.clone()).sum().backward();
+            [
+                values(y),
+                values(x.grad(&gradients).unwrap()),
+                values(layer.weight.val().grad(&gradients).unwrap()),
+            ]
+        };
+        as_exact(&format!("dense, {rows} rows"), run(Precision::F32), run(Precision::Bf16));
+    }
+}
+
+/// Result, gradient of the input, gradient of the weights. (Winograd's way is not exact in `f32`.)
+fn as_exact(what: &str, exact: [Vec<f32>; 3], ours: [Vec<f32>; 3]) {
+    for (part, (exact, ours)) in exact.iter().zip(&ours).enumerate() {
+        let most = exact.iter().zip(ours).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(most < 1e-4, "{what}, part {part}: {most}");
+    }
+}
+
+#[test]
+fn bfloat16_is_asked_for_and_off_afterwards() {
+    if !Precision::Bf16.is_available() {
+        return;
+    }
+    let layer = LinearConfig::new(64, 32).init(&Device::flex());
+    let x = Tensor::<2>::random([8, 64], Distribution::Uniform(-1.0, 1.0), &Device::flex());
+    let run = || values(kernels::linear(&layer, x.clone()));
+    let (exact, rounded) = (run(), Precision::Bf16.run(run));
+    assert_eq!(run(), exact);
+    assert_ne!(rounded, exact);
+    let most = exact.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    let off = exact.iter().zip(&rounded).fold(0.0f32, |off, (a, b)| off.max((a - b).abs()));
+    assert!(off < 0.01 * most, "{off} of {most}");
+    let prepared = Prepared::default();
+    assert_eq!(prepared.run(|| Precision::Bf16.run(run)), rounded);
+    assert_eq!(prepared.run(run), exact, "what is kept is of one precision");
 }

@@ -7,7 +7,9 @@
 
 use rayon::prelude::*;
 
+use crate::Precision;
 use crate::cpu::memory::Buffer;
+use crate::cpu::pairs;
 use crate::cpu::simd::vectorised;
 use crate::cpu::tile::{self, Finish, ROWS, Tile};
 use crate::cpu::winograd::{self, Filters};
@@ -218,6 +220,8 @@ pub struct Panels<'a> {
     weights: Weights<'a>,
     depth: usize,
     columns: usize,
+    /// Whether a number is a pair.
+    pairs: bool,
 }
 
 #[derive(Debug)]
@@ -237,20 +241,47 @@ impl<'a> Panels<'a> {
         row: impl Fn(usize) -> usize + Sync,
         step: usize,
     ) -> Self {
+        Self::filled(depth, columns, |k, first, line| {
+            let start = row(k) + first * step;
+            for (lane, value) in line.iter_mut().enumerate() {
+                *value = source[start + lane * step];
+            }
+        })
+    }
+
+    /// The same in pairs of neighbouring rows; each run of `c_in` rows is for itself.
+    fn pack_pairs(
+        source: &[f32],
+        [runs, c_in, columns]: [usize; 3],
+        row: impl Fn(usize) -> usize + Sync,
+        step: usize,
+    ) -> Self {
+        let half = c_in.div_ceil(2);
+        let panels = Self::filled(runs * half, columns, |k, first, line| {
+            let (run, channel) = (k / half * c_in, 2 * (k % half));
+            let start = row(run + channel) + first * step;
+            let next = (channel + 1 < c_in).then(|| row(run + channel + 1) + first * step);
+            for (lane, value) in line.iter_mut().enumerate() {
+                let second = next.map_or(0.0, |next| source[next + lane * step]);
+                *value = pairs::pair(source[start + lane * step], second);
+            }
+        });
+        Self { pairs: true, ..panels }
+    }
+
+    /// With rows `fill(row, first column, numbers)`.
+    fn filled(depth: usize, columns: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Self {
         let panel = tile::panel();
         let mut data = Buffer::new(depth * tile::padded(columns));
         data.as_mut().par_chunks_mut(depth * panel).enumerate().for_each(|(p, chunk)| {
             let valid = panel.min(columns - p * panel);
             let wide = chunk.len() / depth;
             for (k, line) in chunk.chunks_exact_mut(wide).enumerate() {
-                let start = row(k) + p * panel * step;
-                for (lane, value) in line[..valid].iter_mut().enumerate() {
-                    *value = source[start + lane * step];
-                }
+                fill(k, p * panel, &mut line[..valid]);
                 line[valid..].fill(0.0);
             }
         });
-        Self { weights: Weights::Packed(data), depth, columns }
+        Self { weights: Weights::Packed(data), depth, columns, pairs: false }
     }
 
     /// A matrix whose rows are contiguous, to be multiplied by so many others: where they pay for it, it is packed.
@@ -266,7 +297,7 @@ impl<'a> Panels<'a> {
     pub fn rows(source: &'a [f32], depth: usize, columns: usize) -> Self {
         assert_eq!(source.len(), depth * columns, "numbers of the matrix");
         if tile::padded(columns) == columns {
-            Self { weights: Weights::Rows(source), depth, columns }
+            Self { weights: Weights::Rows(source), depth, columns, pairs: false }
         } else {
             Self::pack(source, depth, columns, |k| k * columns, 1)
         }
@@ -298,14 +329,28 @@ impl<'a> Panels<'a> {
 pub enum Packed {
     /// For sums over every weight.
     Panels(Panels<'static>),
+    /// For sums over pairs of bfloat16.
+    Pairs(Panels<'static>),
     /// For Winograd's way.
     Filters(Filters),
 }
 
+/// Channels of the input from which on pairs of them are multiplied.
+const PAIRED: usize = 16;
+
 impl Packed {
     /// See [`Panels::pack`]: the matrix is `[height * width * c_in, c_out]`.
-    pub fn of(shape: &Shape, source: &[f32], row: impl Fn(usize) -> usize + Sync, step: usize) -> Self {
-        if winograd::suits(shape) {
+    pub fn of(
+        shape: &Shape,
+        precision: Precision,
+        source: &[f32],
+        row: impl Fn(usize) -> usize + Sync,
+        step: usize,
+    ) -> Self {
+        if precision == Precision::Bf16 && shape.c_in >= PAIRED {
+            let sizes = [shape.kernel[0] * shape.kernel[1], shape.c_in, shape.c_out];
+            Self::Pairs(Panels::pack_pairs(source, sizes, row, step))
+        } else if winograd::suits(shape) {
             Self::Filters(Filters::pack(source, [shape.c_in, shape.c_out], row, step))
         } else {
             Self::Panels(Panels::pack(source, shape.depth(), shape.c_out, row, step))
@@ -313,16 +358,26 @@ impl Packed {
     }
 
     /// Of a kernel `[c_out, c_in, height, width]`.
-    pub fn of_kernel(shape: &Shape, kernel: &[f32]) -> Self {
+    pub fn of_kernel(shape: &Shape, precision: Precision, kernel: &[f32]) -> Self {
         let (area, c_in) = (shape.kernel[0] * shape.kernel[1], shape.c_in);
-        Self::of(shape, kernel, |k| k % c_in * area + k / c_in, c_in * area)
+        Self::of(shape, precision, kernel, |k| k % c_in * area + k / c_in, c_in * area)
     }
+}
+
+/// The input with its channels in pairs.
+fn in_pairs(shape: &Shape, input: &[f32]) -> (Shape, Buffer) {
+    let shape_of_pairs = Shape { c_in: shape.c_in.div_ceil(2), ..*shape };
+    (shape_of_pairs, pairs::along_rows(input, shape.c_in))
 }
 
 /// `output = finish(input * kernel)`, whole maps.
 pub fn convolve(shape: &Shape, input: &[f32], kernel: &Packed, output: &mut [f32], last: Finish) {
     match kernel {
         Packed::Panels(panels) => forward(shape, input, panels, output, Target::whole(shape), last),
+        Packed::Pairs(panels) => {
+            let (shape, input) = in_pairs(shape, input);
+            forward(&shape, input.as_ref(), panels, output, Target::whole(&shape), last);
+        }
         Packed::Filters(filters) => winograd::forward(shape, input, filters, output, last, false),
     }
 }
@@ -338,6 +393,10 @@ pub fn convolve_maximum(
 ) {
     match kernel {
         Packed::Panels(panels) => forward_maximum(shape, input, panels, output, last, window),
+        Packed::Pairs(panels) => {
+            let (shape, input) = in_pairs(shape, input);
+            forward_maximum(&shape, input.as_ref(), panels, output, last, window);
+        }
         Packed::Filters(filters) if window == [2, 2] => {
             winograd::forward(shape, input, filters, output, last, true);
         }
@@ -470,6 +529,7 @@ unsafe fn block_sums(
                             c_row: apart[1],
                             rows: ROWS.min(columns_across - column),
                             columns,
+                            pairs: panels.pairs,
                             finish,
                         });
                     }
@@ -535,12 +595,25 @@ vectorised! {
 }
 
 /// The gradient of the kernel, `[height, width, c_in, c_out]`, from the input and the gradient of the result.
-pub fn kernel_gradient(shape: &Shape, input: &[f32], gradient: &[f32]) -> Buffer {
+pub fn kernel_gradient(shape: &Shape, precision: Precision, input: &[f32], gradient: &[f32]) -> Buffer {
     assert_eq!(input.len(), shape.input_len(), "numbers of the input");
     assert_eq!(gradient.len(), shape.output_len(), "numbers of the gradient");
+    let shape = shape.flat();
+    // Pairs of pixels, which are rows here; a kernel with neighbours would need them at every distance.
+    let rows = shape.input[1];
+    if precision == Precision::Bf16 && shape == Shape::dense(rows, shape.c_in, shape.c_out) {
+        let (input, gradient) =
+            (pairs::across_rows(input, shape.c_in), pairs::across_rows(gradient, shape.c_out));
+        let shape = Shape::dense(rows.div_ceil(2), shape.c_in, shape.c_out);
+        return pixel_sums(&shape, input.as_ref(), gradient.as_ref(), true);
+    }
+    pixel_sums(&shape, input, gradient, false)
+}
+
+/// The sums over all pixels of the products of the input, at every place of the kernel, with the gradient; both may be pairs.
+fn pixel_sums(shape: &Shape, input: &[f32], gradient: &[f32], pairs: bool) -> Buffer {
     let mut result = Buffer::new(shape.kernel_len());
     result.as_mut().fill(0.0);
-    let shape = &shape.flat();
     // The same blocks on any number of threads: their sums are added up in this order.
     let (inside, blocks) = (shape.inside(), shape.blocks(BLOCK));
     let (panel, c_out) = (tile::panel(), shape.c_out);
@@ -589,6 +662,7 @@ pub fn kernel_gradient(shape: &Shape, input: &[f32], gradient: &[f32]) -> Buffer
                             c_row: c_out,
                             rows: ROWS.min(run - row),
                             columns,
+                            pairs,
                             finish: Finish::ADD,
                         });
                     }
@@ -623,18 +697,31 @@ fn pack_gradient(
 ///
 /// For a stride of `s`, the pixels of the input whose row and column leave the same remainder by `s` meet the same weights: each of
 /// the `s * s` sets is a plain convolution of the gradient with some of the weights, turned around.
-pub fn input_gradient(shape: &Shape, kernel: &[f32], gradient: &[f32], result: &mut [f32]) {
+pub fn input_gradient(
+    shape: &Shape,
+    precision: Precision,
+    kernel: &[f32],
+    gradient: &[f32],
+    result: &mut [f32],
+) {
     assert_eq!(result.len(), shape.input_len(), "numbers of the input");
     assert_eq!(gradient.len(), shape.output_len(), "numbers of the gradient");
     for top in 0..shape.stride[0].min(shape.input[0]) {
         for left in 0..shape.stride[1].min(shape.input[1]) {
-            phase(shape, kernel, gradient, result, [top, left]);
+            phase(shape, precision, kernel, gradient, result, [top, left]);
         }
     }
 }
 
 /// The pixels of the input at `first + i * stride`.
-fn phase(shape: &Shape, kernel: &[f32], gradient: &[f32], result: &mut [f32], first: [usize; 2]) {
+fn phase(
+    shape: &Shape,
+    precision: Precision,
+    kernel: &[f32],
+    gradient: &[f32],
+    result: &mut [f32],
+    first: [usize; 2],
+) {
     let [rows, columns] = std::array::from_fn(|axis| Phase::of(shape, axis, first[axis]));
     let [height, width] = shape.input;
     let c = shape.c_in;
@@ -667,7 +754,7 @@ fn phase(shape: &Shape, kernel: &[f32], gradient: &[f32], result: &mut [f32], fi
         c_out: c,
     };
     if shape.stride == [1, 1] {
-        let packed = Packed::of(&turned, kernel, row, kh * kw);
+        let packed = Packed::of(&turned, precision, kernel, row, kh * kw);
         return convolve(&turned, gradient, &packed, result, Finish::STORE);
     }
     let panels = Panels::pack(kernel, turned.depth(), c, row, kh * kw);

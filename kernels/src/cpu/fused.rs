@@ -4,7 +4,8 @@
 //! weights and the bias; behind it they are applied to the sums while these are in registers, and the maximum of a window is
 //! taken before anything is written. (Jacob et al. 2018, section 3.2, fold it in the same way.)
 
-use crate::cpu::convolution::{self, Packed, Panels, Shape};
+use crate::Precision;
+use crate::cpu::convolution::{self, Packed, Shape};
 use crate::cpu::depthwise;
 use crate::cpu::map;
 use crate::cpu::memory::Buffer;
@@ -65,7 +66,7 @@ pub fn size(shape: &Shape, window: Option<[usize; 2]>) -> [usize; 2] {
 
 impl Fused {
     /// For maps of these sizes.
-    pub fn new(shape: &Shape, depthwise: bool, mut parts: Parts) -> Self {
+    pub fn new(shape: &Shape, precision: Precision, depthwise: bool, mut parts: Parts) -> Self {
         if let Some(Affine { scale, shift }) = &parts.before {
             let each = parts.kernel.len() / scale.len();
             for (weights, scale) in parts.kernel.chunks_mut(each).zip(scale) {
@@ -81,7 +82,7 @@ impl Fused {
             map::transpose(&parts.kernel, turned.as_mut(), shape.c_out, shape.kernel[0] * shape.kernel[1]);
             Kernel::Depthwise(turned)
         } else {
-            Kernel::Packed(Packed::of_kernel(shape, &parts.kernel))
+            Kernel::Packed(Packed::of_kernel(shape, precision, &parts.kernel))
         };
         let padded = |values: &[f32]| tile::padded_copy(values);
         Self {
@@ -93,9 +94,14 @@ impl Fused {
     }
 
     /// A dense layer with weights `[d_input, d_output]`.
-    pub fn dense(shape: &Shape, weights: &[f32], bias: Option<&[f32]>, relu: bool) -> Self {
-        let panels = Panels::pack(weights, shape.c_in, shape.c_out, |k| k * shape.c_out, 1);
-        let kernel = Kernel::Packed(Packed::Panels(panels));
+    pub fn dense(
+        shape: &Shape,
+        precision: Precision,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+    ) -> Self {
+        let kernel = Kernel::Packed(Packed::of(shape, precision, weights, |k| k * shape.c_out, 1));
         Self { kernel, bias: bias.map(tile::padded_copy), relu, after: None }
     }
 

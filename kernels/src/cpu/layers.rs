@@ -7,6 +7,7 @@ use burn::nn::{BatchNorm, Linear, PaddingConfig1d, PaddingConfig2d};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
+use crate::Precision;
 pub use crate::cpu::elementwise::Function;
 use crate::cpu::fused::{self, Affine, Fused, Parts};
 use crate::cpu::map::{self, Map};
@@ -73,13 +74,15 @@ pub fn linear<const D: usize>(layer: &Linear, x: Tensor<D>, relu: bool) -> Tenso
             operators::linear(relu, x, weight, bias)
         });
     }
-    let key = Key { weight: layer.weight.id, norms: [None; 2], relu, winograd: false };
+    let precision = Precision::current();
+    let key = Key { weight: layer.weight.id, norms: [None; 2], relu, precision, winograd: false };
     let weight = layer.weight.val();
     (x,).apply(move |[x], _| {
         let (x, sizes) = (x.to_contiguous(), weight.dims());
         let shape = operators::dense(x.layout().shape(), &sizes);
-        let fused =
-            prepared::get(key, || Fused::dense(&shape, &numbers(weight), bias.map(numbers).as_deref(), relu));
+        let fused = prepared::get(key, || {
+            Fused::dense(&shape, precision, &numbers(weight), bias.map(numbers).as_deref(), relu)
+        });
         let output = fused.run(&shape, map::floats(&x), None);
         let sizes = operators::with_last(x.layout().shape(), shape.c_out);
         (map::tensor(output, &sizes), WayBack::new(|_, _| [None]))
@@ -124,7 +127,8 @@ fn fused<const D: usize>(
     (x,).apply(move |[x], _| {
         let input = Map::new(x);
         let shape = geometry.convolution(input.shape(), &weight.dims());
-        let key = Key { weight: id, norms, relu, winograd: winograd::suits(&shape) };
+        let (precision, winograd) = (Precision::current(), winograd::suits(&shape));
+        let key = Key { weight: id, norms, relu, precision, winograd };
         let fused = prepared::get(key, || {
             let parts = Parts {
                 kernel: numbers(weight),
@@ -133,7 +137,7 @@ fn fused<const D: usize>(
                 relu,
                 after: after.map(FixedNorm::affine),
             };
-            Fused::new(&shape, groups > 1, parts)
+            Fused::new(&shape, precision, groups > 1, parts)
         });
         let output = fused.run(&shape, input.values(), window);
         let output = map::beside(&input, output, shape.c_out, fused::size(&shape, window));

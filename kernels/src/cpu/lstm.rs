@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use crate::Precision;
 use crate::cpu::convolution::{self, Panels, Target};
 use crate::cpu::math::{sigmoid, tanh};
 use crate::cpu::matrix::{Matrix, Rows};
@@ -144,8 +145,8 @@ pub fn gradient(
     let slopes = slopes.as_mut();
     Gradients {
         input: with_input.then(|| turned_product(shape, weights.kernel, slopes)),
-        kernel: convolution::kernel_gradient(&shape.dense(shape.input, wide), input, slopes),
-        recurrent: convolution::kernel_gradient(&shifted(shape), y, slopes),
+        kernel: convolution::kernel_gradient(&shape.dense(shape.input, wide), Precision::F32, input, slopes),
+        recurrent: convolution::kernel_gradient(&shifted(shape), Precision::F32, y, slopes),
         bias: bias_gradient(slopes, wide),
     }
 }

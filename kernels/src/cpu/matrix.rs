@@ -91,6 +91,7 @@ impl Matrix {
                         c_row,
                         rows: ROWS.min(count - row),
                         columns,
+                        pairs: false,
                         finish,
                     });
                 }

@@ -16,6 +16,7 @@ mod memory;
 mod norm;
 mod operation;
 mod operators;
+mod pairs;
 mod pool;
 pub mod prepared;
 mod simd;
@@ -23,3 +24,5 @@ mod simd;
 mod testing;
 mod tile;
 mod winograd;
+
+pub use simd::multiplies_bf16;

@@ -3,6 +3,7 @@
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
+use crate::Precision;
 use crate::cpu::attention::{self, Steps};
 use crate::cpu::convolution::{self, Packed, Panels, Shape, Target};
 use crate::cpu::depthwise;
@@ -115,7 +116,8 @@ pub fn convolution(
     let (input, kernel, last) = (Map::new(input), kernel.to_contiguous(), Last::of(bias, relu));
     let shape = geometry.convolution(input.shape(), kernel.layout().shape());
     let mut output = Buffer::new(shape.output_len());
-    let packed = Packed::of_kernel(&shape, floats(&kernel));
+    let precision = Precision::current();
+    let packed = Packed::of_kernel(&shape, precision, floats(&kernel));
     convolution::convolve(&shape, input.values(), &packed, output.as_mut(), last.finish());
     drop(packed);
     let output = map::beside(&input, output, shape.c_out, shape.output);
@@ -124,11 +126,13 @@ pub fn convolution(
         let (gradient, of_bias) = Last::back(gradient, result.as_ref(), to_bias);
         let of_input = to_input.then(|| {
             let mut result = Buffer::new(shape.input_len());
-            convolution::input_gradient(&shape, floats(&kernel), gradient.values(), result.as_mut());
+            let (kernel, gradient) = (floats(&kernel), gradient.values());
+            convolution::input_gradient(&shape, precision, kernel, gradient, result.as_mut());
             Map::from_buffer(result, input.shape()).into_tensor()
         });
         let of_kernel = to_kernel.then(|| {
-            let turned = convolution::kernel_gradient(&shape, input.values(), gradient.values());
+            let (input, gradient) = (input.values(), gradient.values());
+            let turned = convolution::kernel_gradient(&shape, precision, input, gradient);
             let mut result = Buffer::new(shape.kernel_len());
             kernel_order(&shape, turned.as_ref(), result.as_mut());
             map::tensor(result, kernel.layout().shape())
@@ -195,10 +199,14 @@ pub fn linear(relu: bool, input: FlexTensor, weight: FlexTensor, bias: Option<Fl
     let sizes = input.layout().shape().to_vec();
     let shape = dense(&sizes, weight.layout().shape());
     let mut output = Buffer::new(shape.output_len());
-    let panels = Panels::for_rows(shape.input[1], floats(&weight), shape.c_in, shape.c_out);
-    let (target, finish) = (Target::whole(&shape), last.finish());
-    convolution::forward(&shape, floats(&input), &panels, output.as_mut(), target, finish);
-    drop(panels);
+    let (precision, finish) = (Precision::current(), last.finish());
+    if precision == Precision::F32 {
+        let panels = Panels::for_rows(shape.input[1], floats(&weight), shape.c_in, shape.c_out);
+        convolution::forward(&shape, floats(&input), &panels, output.as_mut(), Target::whole(&shape), finish);
+    } else {
+        let packed = Packed::of(&shape, precision, floats(&weight), |k| k * shape.c_out, 1);
+        convolution::convolve(&shape, floats(&input), &packed, output.as_mut(), finish);
+    }
     let output = map::tensor(output, &with_last(&sizes, shape.c_out));
     let rows = [shape.input[1], shape.c_out];
     let result = relu.then(|| Map::new(map::reshaped(output.clone(), &rows)));
@@ -206,15 +214,14 @@ pub fn linear(relu: bool, input: FlexTensor, weight: FlexTensor, bias: Option<Fl
         let (gradient, of_bias) = Last::back(map::reshaped(gradient, &rows), result.as_ref(), to_bias);
         let of_input = to_input.then(|| {
             let turned = Shape::dense(shape.input[1], shape.c_out, shape.c_in);
-            let panels = Panels::pack(floats(&weight), shape.c_out, shape.c_in, |k| k, shape.c_out);
+            let packed = Packed::of(&turned, precision, floats(&weight), |k| k, shape.c_out);
             let mut result = Buffer::new(shape.input_len());
-            let target = Target::whole(&turned);
-            let values = gradient.values();
-            convolution::forward(&turned, values, &panels, result.as_mut(), target, Finish::STORE);
+            convolution::convolve(&turned, gradient.values(), &packed, result.as_mut(), Finish::STORE);
             map::tensor(result, &sizes)
         });
         let of_weight = to_weight.then(|| {
-            let result = convolution::kernel_gradient(&shape, floats(&input), gradient.values());
+            let (input, gradient) = (floats(&input), gradient.values());
+            let result = convolution::kernel_gradient(&shape, precision, input, gradient);
             map::tensor(result, weight.layout().shape())
         });
         [of_input, of_weight, of_bias]
@@ -501,7 +508,9 @@ pub fn products(inputs: [FlexTensor; 2]) -> Done<2> {
             let mut result = Buffer::new(count * b_len);
             let each = floats(&gradient).par_chunks(output_len).zip(floats(&a).par_chunks(a_len));
             result.as_mut().par_chunks_mut(b_len).zip(each).for_each(|(result, (gradient, a))| {
-                result.copy_from_slice(convolution::kernel_gradient(&shape, a, gradient).as_ref());
+                result.copy_from_slice(
+                    convolution::kernel_gradient(&shape, Precision::F32, a, gradient).as_ref(),
+                );
             });
             map::tensor(result, b.layout().shape())
         });

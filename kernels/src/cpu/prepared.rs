@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::ParamId;
 
+use crate::Precision;
 use crate::cpu::fused::Fused;
 
 /// What is kept: of which layer, with what behind it, for which loops.
@@ -17,6 +18,8 @@ pub struct Key {
     pub norms: [Option<ParamId>; 2],
     /// Whether negative results become zero.
     pub relu: bool,
+    /// What is multiplied.
+    pub precision: Precision,
     /// Whether Winograd's way suits the size of the map.
     pub winograd: bool,
 }

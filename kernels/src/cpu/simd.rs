@@ -25,6 +25,14 @@ pub fn level() -> Level {
     })
 }
 
+/// Whether the processor multiplies pairs of bfloat16, and is asked for its best.
+pub fn multiplies_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return level() == Level::Avx512 && is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// The levels of this processor, best first.
 fn available() -> Vec<Level> {
     let mut levels = Vec::new();
@@ -170,6 +178,12 @@ pub trait Vector: Copy {
     unsafe fn store(self, to: *mut f32);
     /// `self + a * b`
     unsafe fn fma(self, a: Self, b: Self) -> Self;
+    /// The same, or for a vector of pairs `self` and both products.
+    #[inline(always)]
+    unsafe fn dot(self, a: Self, b: Self) -> Self {
+        // SAFETY: the caller's.
+        unsafe { self.fma(a, b) }
+    }
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
@@ -265,6 +279,71 @@ mod x86 {
         _mm256_sub_ps,
         _mm256_max_ps
     );
+}
+
+/// A vector of [`Level::Avx512`] whose products are of pairs of bfloat16.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Pairs(std::arch::x86_64::__m512);
+
+// SAFETY: each function passes its own conditions on; `dot` has the one more that the processor has AVX-512 BF16.
+#[cfg(target_arch = "x86_64")]
+impl Vector for Pairs {
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { Vector::splat(value) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { Vector::load(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's.
+        unsafe { self.0.store(to) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(self, a: Self, b: Self) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { self.0.fma(a.0, b.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn dot(self, a: Self, b: Self) -> Self {
+        use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps};
+        // SAFETY: the caller's; both types are 64 bytes that may be anything.
+        Self(unsafe {
+            let a = std::mem::transmute::<__m512, __m512bh>(a.0);
+            let b = std::mem::transmute::<__m512, __m512bh>(b.0);
+            _mm512_dpbf16_ps(self.0, a, b)
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { self.0.add(other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { self.0.sub(other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { self.0.max(other.0) })
+    }
 }
 
 /// The vector of [`Level::Portable`].

@@ -9,7 +9,7 @@
 use std::mem::MaybeUninit;
 
 use crate::cpu::memory::Buffer;
-use crate::cpu::simd::{Level, Vector, level};
+use crate::cpu::simd::{Level, Vector, level, multiplies_bf16};
 
 /// Rows of a tile.
 pub const ROWS: usize = 6;
@@ -41,6 +41,8 @@ pub struct Tile<'a> {
     pub rows: usize,
     /// Columns, 1 to [`panel`]; `B` must be readable up to a whole number of vectors.
     pub columns: usize,
+    /// Whether the numbers of `A` and `B` are pairs (see [`crate::cpu::pairs`]).
+    pub pairs: bool,
     /// What becomes of the sums.
     pub finish: Finish,
 }
@@ -125,10 +127,13 @@ pub fn padded_copy(values: &[f32]) -> Buffer {
 /// All places that follow from the fields can be read, or written in the case of `C`; nobody else touches `C`.
 pub unsafe fn run(tile: &Tile) {
     debug_assert!((1..=ROWS).contains(&tile.rows) && (1..=panel()).contains(&tile.columns));
+    debug_assert!(!tile.pairs || multiplies_bf16());
     let vectors = tile.columns.div_ceil(level().lanes());
-    // SAFETY: the table is the one of a level that this processor has; the rest is the caller's.
+    // SAFETY: the table is the one of a level that this processor has, and of pairs only where it has them; the rest is the caller's.
     unsafe {
         match level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 if tile.pairs => x86::PAIRS[vectors - 1][tile.rows - 1](tile),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => x86::AVX512[vectors - 1][tile.rows - 1](tile),
             #[cfg(target_arch = "x86_64")]
@@ -169,12 +174,20 @@ mod x86 {
 
     pub static AVX512: [[Function; ROWS]; 4] =
         [rows!(avx512, 1), rows!(avx512, 2), rows!(avx512, 3), rows!(avx512, 4)];
+    pub static PAIRS: [[Function; ROWS]; 4] =
+        [rows!(pairs, 1), rows!(pairs, 2), rows!(pairs, 3), rows!(pairs, 4)];
     pub static AVX2: [[Function; ROWS]; 2] = [rows!(avx2, 1), rows!(avx2, 2)];
 
     #[target_feature(enable = "avx512f")]
     unsafe fn avx512<const R: usize, const V: usize>(tile: &Tile) {
         // SAFETY: the caller's.
         unsafe { outer_products::<__m512, R, V>(tile) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn pairs<const R: usize, const V: usize>(tile: &Tile) {
+        // SAFETY: the caller's.
+        unsafe { outer_products::<crate::cpu::simd::Pairs, R, V>(tile) }
     }
 
     #[target_feature(enable = "avx2,fma")]
@@ -201,7 +214,7 @@ unsafe fn outer_products<T: Vector, const R: usize, const V: usize>(tile: &Tile)
                 for (r, row) in sums.iter_mut().enumerate() {
                     let factor = T::splat(*a.add(r * tile.a_row));
                     for (sum, column) in row.iter_mut().zip(columns) {
-                        *sum = sum.fma(factor, column);
+                        *sum = sum.dot(factor, column);
                     }
                 }
                 a = a.wrapping_add(tile.a_step);

@@ -187,6 +187,7 @@ pub fn forward(
                             c_row: wide,
                             rows: ROWS.min(tiles - first),
                             columns: wide,
+                            pairs: false,
                             finish: Finish::STORE,
                         });
                     }
