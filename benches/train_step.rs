@@ -25,7 +25,7 @@ use clap::Parser;
 use oido::features::FeatureShape;
 use oido::files::write_file;
 use oido::models::zoo::zoo;
-use oido::models::{self, Inference, ModelConfig};
+use oido::models::{self, Inference, ModelConfig, Precision};
 use oido::seed::{Purpose, Seed};
 use oido::training::optimizer::Optimizer;
 use rand::RngExt;
@@ -58,6 +58,9 @@ struct Args {
     /// Seconds to go on measuring.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Numbers that are multiplied: f32 or bf16.
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     /// Lines of JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -124,7 +127,7 @@ impl Work {
 
     fn report(&self, args: &Args) -> anyhow::Result<()> {
         let base = peak_bytes();
-        let mut times = if args.infer { self.infer(args.seconds)? } else { self.train(args.seconds)? };
+        let mut times = if args.infer { self.infer(args)? } else { self.train(args)? };
         times.sort_by(f64::total_cmp);
         let (median, peak) = (times[times.len() / 2], peak_bytes());
         let count = self.config.count(self.input, self.classes);
@@ -157,15 +160,18 @@ impl Work {
     }
 
     /// Seconds of each training step.
-    fn train(&self, seconds: f64) -> anyhow::Result<Vec<f64>> {
-        let device = models::device("cpu")?.autodiff();
+    fn train(&self, args: &Args) -> anyhow::Result<Vec<f64>> {
+        let device = models::device("cpu")?;
+        let precision = args.precision.on(&device)?;
+        let device = device.autodiff();
         let model = self.config.init(self.input, self.classes, Seed(42), &device)?;
         let (inputs, targets) = (self.clips(), self.targets());
         let start = (model, Optimizer::default().init(), 0);
-        Ok(measure(seconds, start, |(model, mut optimizer, step)| {
+        Ok(measure(args.seconds, start, |(model, mut optimizer, step)| {
             device.seed(step);
             let targets = tensor([self.batch, self.classes], &targets, &device);
-            let logits = model.forward(tensor(self.shape(), &inputs, &device));
+            let input = tensor(self.shape(), &inputs, &device);
+            let logits = precision.run(|| model.forward(input));
             let loss = (log_softmax(logits, 1) * targets).sum_dim(1).mean().neg();
             black_box(loss.clone().inner().into_data());
             let gradients = GradientsParams::from_grads(loss.backward(), &model);
@@ -175,11 +181,12 @@ impl Work {
     }
 
     /// Seconds of each batch.
-    fn infer(&self, seconds: f64) -> anyhow::Result<Vec<f64>> {
+    fn infer(&self, args: &Args) -> anyhow::Result<Vec<f64>> {
         let device = models::device("cpu")?;
-        let network = Inference::new(self.config.init(self.input, self.classes, Seed(42), &device)?);
+        let network = Inference::new(self.config.init(self.input, self.classes, Seed(42), &device)?)
+            .with_precision(args.precision.on(&device)?);
         let inputs = self.clips();
-        Ok(measure(seconds, (), |()| drop(black_box(network.logits(&inputs, self.input, &device)))))
+        Ok(measure(args.seconds, (), |()| drop(black_box(network.logits(&inputs, self.input, &device)))))
     }
 
     fn save(&self, folder: &std::path::Path) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ use crate::audio::{self, Limits, Source, Waveform};
 use crate::dataset::Labels;
 use crate::decision::{DecisionConfig, Task};
 use crate::features::{Extractor, FeatureShape, Features};
-use crate::models::Inference;
+use crate::models::{Inference, Precision};
 
 use super::{Bundle, Error, Manifest};
 
@@ -139,6 +139,17 @@ impl Predictor {
     pub fn with_decision(mut self, decision: DecisionConfig) -> Self {
         self.decision = decision;
         self
+    }
+
+    /// The same predictor with other numbers to multiply.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Device`] when the device or the processor cannot.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
+        let precision = precision.on(&self.device).map_err(Error::Device)?;
+        self.network = self.network.with_precision(precision);
+        Ok(self)
     }
 
     /// The same predictor with other limits on recordings.

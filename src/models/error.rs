@@ -16,4 +16,7 @@ pub enum Error {
         /// What to do.
         reason: String,
     },
+    /// The precision is unknown, or not for this device or processor.
+    #[error("precision: bf16 {0}; use f32")]
+    Precision(String),
 }

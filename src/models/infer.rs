@@ -1,5 +1,5 @@
 use burn::tensor::{Device, Tensor, TensorData};
-use oido_kernels::Prepared;
+use oido_kernels::{Precision, Prepared};
 use rayon::prelude::*;
 
 use super::Model;
@@ -13,12 +13,18 @@ const CLIPS: usize = 8;
 pub struct Inference {
     model: Model,
     prepared: Prepared,
+    precision: Precision,
 }
 
 impl Inference {
     /// Of a network that is not being trained.
     pub fn new(model: Model) -> Self {
-        Self { model, prepared: Prepared::default() }
+        Self { model, prepared: Prepared::default(), precision: Precision::default() }
+    }
+
+    /// The same network with other numbers to multiply.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The network.
@@ -40,7 +46,7 @@ impl Inference {
             let batch = values.len() / clip;
             let data = TensorData::new(values.to_vec(), [batch, input.bins, input.frames]);
             let input = Tensor::<3>::from_data(data, device);
-            let logits = self.prepared.run(|| self.model.forward(input));
+            let logits = self.prepared.run(|| self.precision.run(|| self.model.forward(input)));
             logits.into_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default()
         };
         if !is_cpu(device) {
@@ -52,11 +58,11 @@ impl Inference {
 }
 
 #[cfg(feature = "flex")]
-fn is_cpu(device: &Device) -> bool {
+pub(super) fn is_cpu(device: &Device) -> bool {
     *device == Device::flex()
 }
 
 #[cfg(not(feature = "flex"))]
-fn is_cpu(_device: &Device) -> bool {
+pub(super) fn is_cpu(_device: &Device) -> bool {
     false
 }

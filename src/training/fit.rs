@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
+use oido_kernels::Precision;
 
 use super::checkpoint::{self, State};
 use super::learner::Learner;
@@ -53,6 +54,8 @@ pub struct Fit<'a> {
     pub valid: &'a ClipLoader,
     /// The device without automatic differentiation.
     pub device: &'a Device,
+    /// Numbers that steps multiply.
+    pub precision: Precision,
     /// Told about every step and epoch.
     pub observer: &'a dyn Observer,
     /// Set from outside to save and stop after the current step.
@@ -113,7 +116,8 @@ impl Fit<'_> {
         // Burn draws dropout masks from one generator a device: seeded for every step, it has no history.
         device.seed(self.seed.number(Purpose::Dropout, state.epoch as u64, state.step as u64));
         let targets = tensor([batch.len(), batch.targets.len() / batch.len()], &batch.targets, &device);
-        let logits = learner.model.forward(tensor(batch.shape, &batch.inputs, &device));
+        let input = tensor(batch.shape, &batch.inputs, &device);
+        let logits = self.precision.run(|| learner.model.forward(input));
         let loss = self.objective.losses(logits.clone(), targets).mean();
         let value = floats(loss.clone().inner())[0];
         if !value.is_finite() {

@@ -11,7 +11,7 @@ use crate::dataset::prepare::Source;
 use crate::dataset::{Filter, SplitConfig};
 use crate::decision::{DecisionConfig, Task};
 use crate::features::{Extractor, FeatureConfig, Scale, Standardize};
-use crate::models::{ModelConfig, Stage};
+use crate::models::{ModelConfig, Precision, Stage};
 
 use super::loss::{ClassWeights, Loss};
 use super::optimizer::Optimizer;
@@ -90,6 +90,11 @@ fn is_zero(number: &f64) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_one(number: &usize) -> bool {
     *number == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
 }
 
 fn default_seed() -> u64 {
@@ -178,6 +183,9 @@ pub struct TrainingConfig {
     /// several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitor: Option<Monitor>,
+    /// Numbers that training steps multiply; validation has `f32` always. Default `f32`.
+    #[serde(skip_serializing_if = "is_f32")]
+    pub precision: Precision,
     /// What training starts from instead of random weights: a name in the store (`oido import`), a run directory or a
     /// `.safetensors` file of oido. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -211,6 +219,7 @@ impl Default for TrainingConfig {
             class_weights: None,
             l2: 0.0,
             monitor: None,
+            precision: Precision::F32,
             weights: None,
             patience: 10,
             frozen: Vec::new(),
@@ -542,6 +551,7 @@ mod tests {
             ("training.class_weights={dog=0.0}", "training.class_weights: dog = 0"),
             ("task=multi_labels", "unknown variant `multi_labels`"),
             ("training.epoch=3", "epoch"),
+            ("training.precision=f16", "training.precision"),
             ("training.frozen=['stem']", "training.frozen"),
             ("training.weights=\"\"", "training.weights"),
             ("model.name=resnet5000", "resnet5000"),

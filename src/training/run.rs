@@ -255,6 +255,7 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
     let device = models::device(&options.device)?;
+    let precision = recipe.training.precision.on(&device)?;
     let run_dir = RunDir::new(&options.out);
     let empty = std::fs::read_dir(run_dir.path()).is_ok_and(|mut entries| entries.next().is_none());
     if !options.resume && run_dir.path().exists() && !empty {
@@ -322,6 +323,7 @@ pub fn train(
         train: &ClipLoader::new(train_set, batch_size, order),
         valid: &ClipLoader::new(valid_set, batch_size, Order::Sequential),
         device: &device,
+        precision,
         observer,
         stop,
     };

@@ -5,7 +5,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use oido::features::FeatureShape;
 use oido::models::zoo::{ZooRow, zoo};
-use oido::models::{Inference, Model, ModelConfig};
+use oido::models::{Inference, Model, ModelConfig, Precision};
 use oido::seed::{Purpose, Seed};
 use rand::RngExt;
 use serde_json::json;
@@ -323,6 +323,25 @@ fn weights_survive_a_round_trip_to_the_bit() {
         let [loaded, model] = [loaded, model].map(Inference::new);
         assert_eq!(loaded.logits(&values, input, &device), model.logits(&values, input, &device));
     }
+}
+
+#[test]
+fn products_of_bfloat16_change_logits_a_little() {
+    let device = Device::flex();
+    let Ok(precision) = Precision::Bf16.on(&device) else { return };
+    let mut changed = 0;
+    for row in zoo() {
+        let input = small_input(&row);
+        let (values, _) = clips(3, input);
+        let exact = Inference::new(small(&row, &device)).logits(&values, input, &device);
+        let network = Inference::new(small(&row, &device)).with_precision(precision);
+        let rounded = network.logits(&values, input, &device);
+        let range = exact.iter().fold(0.0f32, |most, logit| most.max(logit.abs()));
+        let off = exact.iter().zip(&rounded).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(off <= 0.05 * range, "{}: {off} of {range}", row.config.name());
+        changed += usize::from(off > 0.0);
+    }
+    assert!(changed >= 15, "only {changed} networks");
 }
 
 #[test]

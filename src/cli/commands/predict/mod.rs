@@ -14,6 +14,7 @@ use crate::bundle::{Clip, Error, Prediction, Predictor};
 use crate::cli::inputs_stay::refuse_to_replace;
 use crate::cli::{Exit, Output};
 use crate::files::NewFile;
+use crate::models::Precision;
 
 use inputs::{Input, collect};
 use rows::{Row, Rows};
@@ -47,6 +48,9 @@ pub struct Args {
     /// Where the network runs: cpu, vulkan, wgpu or cuda:0.
     #[arg(long, default_value = "cpu")]
     pub device: String,
+    /// Numbers that the network multiplies: f32, or bf16 on processors with AVX-512 BF16, faster and less exact.
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
     /// Write to this file instead of stdout.
     #[arg(long)]
     pub out: Option<PathBuf>,
@@ -70,7 +74,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     {
         bail!("--windows {hop}: give 0.01 to 600 seconds");
     }
-    let predictor = Predictor::open(&args.bundle, &args.device)?;
+    let predictor = Predictor::open(&args.bundle, &args.device)?.with_precision(args.precision)?;
     let mut decision = predictor.decision().clone();
     decision.threshold = args.threshold.unwrap_or(decision.threshold);
     decision.indeterminate = args.indeterminate.clone().unwrap_or(decision.indeterminate);

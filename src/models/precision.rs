@@ -1,0 +1,67 @@
+use std::str::FromStr;
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::infer::is_cpu;
+
+/// The numbers that the network multiplies: recipe key `training.precision`, flag `--precision`.
+///
+/// `bf16` is for processors with AVX-512 BF16: see [`oido_kernels::Precision`] for what is rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// `f32`.
+    #[default]
+    F32,
+    /// bfloat16; sums are `f32`.
+    Bf16,
+}
+
+impl Precision {
+    /// The same for the kernels.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Precision`] on a device or processor that does not multiply such numbers.
+    pub fn on(self, device: &Device) -> Result<oido_kernels::Precision, Error> {
+        match self {
+            Self::F32 => Ok(oido_kernels::Precision::F32),
+            Self::Bf16 if !is_cpu(device) => Err(Error::Precision("is for --device cpu only".to_owned())),
+            Self::Bf16 if oido_kernels::Precision::Bf16.is_available() => Ok(oido_kernels::Precision::Bf16),
+            Self::Bf16 => {
+                Err(Error::Precision("needs a processor with AVX-512 BF16, which this one is not".to_owned()))
+            }
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(Error::Precision("is all there is beside f32".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precision_that_cannot_be_had_is_refused() {
+        assert_eq!(
+            "f16".parse::<Precision>().unwrap_err().to_string(),
+            "precision: bf16 is all there is beside f32; use f32"
+        );
+        let device = Device::flex();
+        assert_eq!(Precision::F32.on(&device).unwrap(), oido_kernels::Precision::F32);
+        let available = oido_kernels::Precision::Bf16.is_available();
+        assert_eq!(Precision::Bf16.on(&device).is_ok(), available);
+    }
+}
