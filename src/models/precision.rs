@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::infer::is_cpu;
 
+/// What [`Precision::on`] gives: [`Products::run`] runs a forward pass with it.
+pub use oido_kernels::Precision as Products;
+
 /// The numbers that the network multiplies: recipe key `training.precision`, flag `--precision`.
 ///
-/// `bf16` is for processors with AVX-512 BF16: see [`oido_kernels::Precision`] for what is rounded.
+/// `bf16` is for processors with AVX-512 BF16: see [`Products`] for what is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -25,11 +28,11 @@ impl Precision {
     /// # Errors
     ///
     /// [`Error::Precision`] on a device or processor that does not multiply such numbers.
-    pub fn on(self, device: &Device) -> Result<oido_kernels::Precision, Error> {
+    pub fn on(self, device: &Device) -> Result<Products, Error> {
         match self {
-            Self::F32 => Ok(oido_kernels::Precision::F32),
+            Self::F32 => Ok(Products::F32),
             Self::Bf16 if !is_cpu(device) => Err(Error::Precision("is for --device cpu only".to_owned())),
-            Self::Bf16 if oido_kernels::Precision::Bf16.is_available() => Ok(oido_kernels::Precision::Bf16),
+            Self::Bf16 if Products::Bf16.is_available() => Ok(Products::Bf16),
             Self::Bf16 => {
                 Err(Error::Precision("needs a processor with AVX-512 BF16, which this one is not".to_owned()))
             }
@@ -60,8 +63,8 @@ mod tests {
             "precision: bf16 is all there is beside f32; use f32"
         );
         let device = Device::flex();
-        assert_eq!(Precision::F32.on(&device).unwrap(), oido_kernels::Precision::F32);
-        let available = oido_kernels::Precision::Bf16.is_available();
+        assert_eq!(Precision::F32.on(&device).unwrap(), Products::F32);
+        let available = Products::Bf16.is_available();
         assert_eq!(Precision::Bf16.on(&device).is_ok(), available);
     }
 }

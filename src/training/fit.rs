@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use oido_kernels::Precision;
 
 use super::checkpoint::{self, State};
 use super::learner::Learner;
@@ -22,7 +21,7 @@ use super::{Error, Event, Observer, RunDir, score};
 use crate::dataset::{Batch, ClipLoader, Labels};
 use crate::decision::Task;
 use crate::metrics::{self, ClassificationReport, Confusion, Lwlrap};
-use crate::models::Inference;
+use crate::models::{Inference, Products};
 use crate::seed::{Purpose, Seed};
 
 /// Why the loop ended.
@@ -55,7 +54,7 @@ pub struct Fit<'a> {
     /// The device without automatic differentiation.
     pub device: &'a Device,
     /// Numbers that steps multiply.
-    pub precision: Precision,
+    pub precision: Products,
     /// Told about every step and epoch.
     pub observer: &'a dyn Observer,
     /// Set from outside to save and stop after the current step.

@@ -284,8 +284,12 @@ fn clients_that_leave_take_nothing_with_them() {
         assert!(asked.elapsed() < Duration::from_secs(5));
         std::thread::sleep(Duration::from_millis(20));
     }
-    for _ in 0..8 {
-        assert_eq!(server.post("audio/wav", body).status, 200);
+    // Some of those that left may still wait to be accepted: until they are through, there may be 429.
+    let mut answered = 0;
+    while answered < 8 {
+        let status = server.post("audio/wav", body).status;
+        assert!([200, 429].contains(&status) && asked.elapsed() < Duration::from_secs(10), "{status}");
+        answered = if status == 200 { answered + 1 } else { 0 };
     }
 }
 
