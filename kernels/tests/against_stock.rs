@@ -76,6 +76,8 @@ fn conv2d_is_burns() {
         (1, 3, 10, 10, 4, [5, 3], [3, 2], [2, 1], Explicit(1, 0, 2, 1)),
         (1, 1, 64, 30, 10, [16, 16], [10, 10], [1, 1], Valid),
         (4, 130, 3, 4, 129, [3, 3], [1, 1], [1, 1], Same),
+        (2, 400, 7, 5, 20, [3, 3], [2, 2], [1, 1], Same),
+        (3, 600, 16, 15, 130, [1, 1], [1, 1], [1, 1], Valid),
     ];
     for (batch, c_in, height, width, c_out, kernel, stride, dilation, padding) in cases {
         for with_bias in [false, true] {
@@ -180,7 +182,7 @@ fn values_of_maps_are_burns() {
 
 #[test]
 fn linear_is_burns() {
-    for (rows, d_input, d_output) in [(1, 1, 1), (1, 33, 10), (32, 640, 256), (7, 5, 130)] {
+    for (rows, d_input, d_output) in [(1, 1, 1), (1, 33, 10), (32, 640, 256), (7, 5, 130), (290, 1_100, 70)] {
         let layer = LinearConfig::new(d_input, d_output).init(&device());
         same(
             &format!("{rows} {d_input} {d_output}"),
