@@ -5,6 +5,8 @@
 //! map has a border of zeros, a few padded rows are copied into a scratch buffer that stays in the cache, and the tiles read
 //! their patches from there.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::Precision;
@@ -22,6 +24,16 @@ const SCRATCH: usize = 96 * 1024;
 const PACK: usize = 256;
 /// Numbers under one result that are summed in one go.
 const DEPTH: usize = 2048;
+/// The same within a run: of a long one the panels would not stay in the cache.
+const RUN: usize = 1024;
+/// Pixels and channels of the input of a block of [`pixel_products`].
+const PIXELS: usize = 512;
+/// See [`PIXELS`].
+const CHANNELS: usize = 128 * ROWS;
+/// Pixels of so many channels lie so far apart that it pays to copy them.
+const FAR: usize = 512;
+/// Rows of a matrix that are packed at a time.
+const SQUARE: usize = 64;
 
 /// Sizes of a convolution of one map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,13 +95,15 @@ impl Shape {
         self.kernel[0] * self.kernel[1] * self.c_in
     }
 
+    /// Whether each result is made of one pixel, that at its place.
+    fn pixel_by_pixel(&self) -> bool {
+        let alone = self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0];
+        alone && self.input == self.output
+    }
+
     /// Neither a border nor neighbours: all pixels of all maps are one long row.
     fn flat(&self) -> Self {
-        if self.kernel == [1, 1]
-            && self.stride == [1, 1]
-            && self.padding == [0, 0]
-            && self.input == self.output
-        {
+        if self.pixel_by_pixel() {
             let pixels = self.batch * self.input[0] * self.input[1];
             Self { batch: 1, input: [1, pixels], output: [1, pixels], ..*self }
         } else {
@@ -107,6 +121,20 @@ impl Shape {
             let column = self.dilation[1] * self.c_in;
             ((0..height * across).map(|tap| tap / across * row + tap % across * column).collect(), self.c_in)
         }
+    }
+
+    /// The weights under one result, in parts that are summed in one go.
+    fn passes(&self, width: usize) -> Vec<Pass> {
+        let (taps, run) = self.taps(width);
+        let runs: Vec<_> = taps.into_iter().enumerate().map(|(i, tap)| (tap, i * run)).collect();
+        if run > RUN {
+            let parts = |(tap, k): (usize, usize)| {
+                let part = move |at| Pass { runs: vec![(tap + at, k + at)], steps: RUN.min(run - at) };
+                (0..run).step_by(RUN).map(part)
+            };
+            return runs.into_iter().flat_map(parts).collect();
+        }
+        runs.chunks((DEPTH / run).max(1)).map(|runs| Pass { runs: runs.to_vec(), steps: run }).collect()
     }
 
     /// Size of the input under `output` results in a row or column.
@@ -164,6 +192,14 @@ impl Shape {
         }
         blocks
     }
+}
+
+/// Weights that are summed in one go.
+struct Pass {
+    /// Where runs begin in the patches, and with which weight.
+    runs: Vec<(usize, usize)>,
+    /// Length of a run.
+    steps: usize,
 }
 
 /// A part of one map of results.
@@ -241,11 +277,9 @@ impl<'a> Panels<'a> {
         row: impl Fn(usize) -> usize + Sync,
         step: usize,
     ) -> Self {
-        Self::filled(depth, columns, |k, first, line| {
-            let start = row(k) + first * step;
-            for (lane, value) in line.iter_mut().enumerate() {
-                *value = source[start + lane * step];
-            }
+        Self::filled(depth, columns, step == 1, |k| {
+            let start = row(k);
+            move |column| source[start + column * step]
         })
     }
 
@@ -257,28 +291,47 @@ impl<'a> Panels<'a> {
         step: usize,
     ) -> Self {
         let half = c_in.div_ceil(2);
-        let panels = Self::filled(runs * half, columns, |k, first, line| {
+        let panels = Self::filled(runs * half, columns, step == 1, |k| {
             let (run, channel) = (k / half * c_in, 2 * (k % half));
-            let start = row(run + channel) + first * step;
-            let next = (channel + 1 < c_in).then(|| row(run + channel + 1) + first * step);
-            for (lane, value) in line.iter_mut().enumerate() {
-                let second = next.map_or(0.0, |next| source[next + lane * step]);
-                *value = pairs::pair(source[start + lane * step], second);
+            let start = row(run + channel);
+            let next = (channel + 1 < c_in).then(|| row(run + channel + 1));
+            move |column| {
+                let second = next.map_or(0.0, |next| source[next + column * step]);
+                pairs::pair(source[start + column * step], second)
             }
         });
         Self { pairs: true, ..panels }
     }
 
-    /// With rows `fill(row, first column, numbers)`.
-    fn filled(depth: usize, columns: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Self {
+    /// Of which `row` gives for each row what its columns are; `by_rows` tells whether those stand side by side.
+    fn filled<Row: Fn(usize) -> f32>(
+        depth: usize,
+        columns: usize,
+        by_rows: bool,
+        row: impl Fn(usize) -> Row + Sync,
+    ) -> Self {
         let panel = tile::panel();
         let mut data = Buffer::new(depth * tile::padded(columns));
         data.as_mut().par_chunks_mut(depth * panel).enumerate().for_each(|(p, chunk)| {
-            let valid = panel.min(columns - p * panel);
+            let (first, valid) = (p * panel, panel.min(columns - p * panel));
             let wide = chunk.len() / depth;
-            for (k, line) in chunk.chunks_exact_mut(wide).enumerate() {
-                fill(k, p * panel, &mut line[..valid]);
-                line[valid..].fill(0.0);
+            // A square at a time, so that both sides stay in the cache.
+            for (block, lines) in chunk.chunks_mut(wide * SQUARE).enumerate() {
+                let rows: Vec<_> = (block * SQUARE..).take(lines.len() / wide).map(&row).collect();
+                if by_rows {
+                    for (line, row) in lines.chunks_exact_mut(wide).zip(rows) {
+                        line[..valid]
+                            .iter_mut()
+                            .zip(first..)
+                            .for_each(|(value, column)| *value = row(column));
+                        line[valid..].fill(0.0);
+                    }
+                    continue;
+                }
+                for lane in 0..wide {
+                    let value = |row: &Row| if lane < valid { row(first + lane) } else { 0.0 };
+                    lines[lane..].iter_mut().step_by(wide).zip(&rows).for_each(|(to, row)| *to = value(row));
+                }
             }
         });
         Self { weights: Weights::Packed(data), depth, columns, pairs: false }
@@ -286,7 +339,7 @@ impl<'a> Panels<'a> {
 
     /// A matrix whose rows are contiguous, to be multiplied by so many others: where they pay for it, it is packed.
     pub fn for_rows(rows: usize, source: &'a [f32], depth: usize, columns: usize) -> Self {
-        if rows < PACK {
+        if rows < PACK || columns <= tile::panel() {
             Self::rows(source, depth, columns)
         } else {
             Self::pack(source, depth, columns, |k| k * columns, 1)
@@ -501,38 +554,39 @@ unsafe fn block_sums(
     (to, apart): (*mut f32, [usize; 2]),
     last: Finish,
 ) {
-    let (taps, run) = shape.taps(patches.width);
-    let per_pass = (DEPTH / run).max(1);
-    for &(start, columns, b_step) in list {
-        for (pass, part) in taps.chunks(per_pass).enumerate() {
-            let first = pass * per_pass;
-            let runs: Vec<_> =
-                part.iter().enumerate().map(|(i, &tap)| (tap, (first + i) * run * b_step)).collect();
-            let end = first + part.len() == taps.len();
-            let finish = if end { last.from(start) } else { Finish::STORE };
-            let finish = Finish { add: finish.add || pass > 0, ..finish };
-            for row in 0..rows {
-                for column in (0..columns_across).step_by(ROWS) {
-                    let place = row * shape.stride[0] * patches.width + column * shape.stride[1];
-                    // SAFETY: the patches of the block are in the input or the scratch buffer, the panels end with whole vectors, and
-                    // the results are the caller's.
-                    unsafe {
-                        tile::run(&Tile {
-                            a: patches.data.add(place * shape.c_in),
-                            a_row: shape.stride[1] * shape.c_in,
-                            a_step: 1,
-                            b: panels.start(start),
-                            b_step,
-                            runs: &runs,
-                            steps: run,
-                            c: to.add(row * apart[0] + column * apart[1] + start),
-                            c_row: apart[1],
-                            rows: ROWS.min(columns_across - column),
-                            columns,
-                            pairs: panels.pairs,
-                            finish,
-                        });
-                    }
+    let passes = shape.passes(patches.width);
+    // Of a long run the results are read again for each pass rather than the patches for each panel.
+    let order: Vec<_> = if passes[0].steps == RUN {
+        (0..passes.len()).flat_map(|pass| list.iter().map(move |panel| (pass, panel))).collect()
+    } else {
+        list.iter().flat_map(|panel| (0..passes.len()).map(move |pass| (pass, panel))).collect()
+    };
+    for (pass, &(start, columns, b_step)) in order {
+        let Pass { runs, steps } = &passes[pass];
+        let runs: Vec<_> = runs.iter().map(|&(tap, k)| (tap, k * b_step)).collect();
+        let finish = if pass + 1 == passes.len() { last.from(start) } else { Finish::STORE };
+        let finish = Finish { add: finish.add || pass > 0, ..finish };
+        for row in 0..rows {
+            for column in (0..columns_across).step_by(ROWS) {
+                let place = row * shape.stride[0] * patches.width + column * shape.stride[1];
+                // SAFETY: the patches of the block are in the input or the scratch buffer, the panels end with whole vectors, and
+                // the results are the caller's.
+                unsafe {
+                    tile::run(&Tile {
+                        a: patches.data.add(place * shape.c_in),
+                        a_row: shape.stride[1] * shape.c_in,
+                        a_step: 1,
+                        b: panels.start(start),
+                        b_step,
+                        runs: &runs,
+                        steps: *steps,
+                        c: to.add(row * apart[0] + column * apart[1] + start),
+                        c_row: apart[1],
+                        rows: ROWS.min(columns_across - column),
+                        columns,
+                        pairs: panels.pairs,
+                        finish,
+                    });
                 }
             }
         }
@@ -614,6 +668,10 @@ pub fn kernel_gradient(shape: &Shape, precision: Precision, input: &[f32], gradi
 fn pixel_sums(shape: &Shape, input: &[f32], gradient: &[f32], pairs: bool) -> Buffer {
     let mut result = Buffer::new(shape.kernel_len());
     result.as_mut().fill(0.0);
+    if shape.pixel_by_pixel() && shape.c_in >= FAR {
+        pixel_products([shape.c_in, shape.c_out], input, gradient, pairs, result.as_mut());
+        return result;
+    }
     // The same blocks on any number of threads: their sums are added up in this order.
     let (inside, blocks) = (shape.inside(), shape.blocks(BLOCK));
     let (panel, c_out) = (tile::panel(), shape.c_out);
@@ -634,10 +692,11 @@ fn pixel_sums(shape: &Shape, input: &[f32], gradient: &[f32], pairs: bool) -> Bu
                 let mut packed = None;
                 for &(start, tap, row) in list {
                     let columns = panel.min(c_out - start);
-                    let (b, b_step, b_line) = if c_out == columns && tile::padded(columns) == columns {
+                    // Rows of the gradient that are longer than a panel would lie far apart.
+                    let (b, b_step, b_line) = if columns == c_out && tile::padded(columns) == columns {
                         let from = ((block.map * shape.output[0] + block.top) * shape.output[1] + block.left)
                             * c_out;
-                        (gradient[from + start..].as_ptr(), c_out, shape.output[1] * c_out)
+                        (gradient[from..].as_ptr(), c_out, shape.output[1] * c_out)
                     } else {
                         if packed != Some(start) {
                             pack_gradient(shape, gradient, block, start..start + columns, columns_scratch);
@@ -673,23 +732,104 @@ fn pixel_sums(shape: &Shape, input: &[f32], gradient: &[f32], pairs: bool) -> Bu
     result
 }
 
-/// Some channels of the gradient of a block, filled up to whole vectors.
+/// Adds to `result`, `[c_in, c_out]`, the sum over all pixels of the products of every channel of the input with every channel of
+/// the gradient. Blocks of pixels are the same on any number of threads, and their sums are added up in order.
+fn pixel_products(
+    [c_in, c_out]: [usize; 2],
+    input: &[f32],
+    gradient: &[f32],
+    pairs: bool,
+    result: &mut [f32],
+) {
+    let starts: Vec<_> = (0..c_out).step_by(tile::panel()).collect();
+    let tasks = 2 * rayon::current_num_threads();
+    let row_parts = tasks.div_ceil(starts.len()).max(c_in.div_ceil(CHANNELS)).min(c_in.div_ceil(ROWS));
+    let rows = c_in.div_ceil(row_parts).next_multiple_of(ROWS);
+    let panels = starts.len().div_ceil(tasks.div_ceil(row_parts));
+    let parts: Vec<_> = (0..c_in)
+        .step_by(rows)
+        .flat_map(|row| starts.chunks(panels).map(move |starts| (row..c_in.min(row + rows), starts)))
+        .collect();
+    let to = Shared(result.as_mut_ptr());
+    parts.into_par_iter().for_each_init(<[Buffer; 2]>::default, |[rows_of, columns_of], (rows, starts)| {
+        for (input, gradient) in input.chunks(PIXELS * c_in).zip(gradient.chunks(PIXELS * c_out)) {
+            let pixels = input.len() / c_in;
+            pack_rows(input, c_in, rows.clone(), rows_of);
+            for &start in starts {
+                let columns = tile::panel().min(c_out - start);
+                let b = if columns == c_out && tile::padded(columns) == columns {
+                    gradient
+                } else {
+                    columns_of.reserve(pixels * tile::padded(columns));
+                    pack_columns(gradient, c_out, start..start + columns, columns_of.as_mut());
+                    columns_of.as_ref()
+                };
+                for (tile, row) in rows.clone().step_by(ROWS).enumerate() {
+                    // SAFETY: what was just packed is as large; each row and column of the result is of one task only.
+                    unsafe {
+                        tile::run(&Tile {
+                            a: rows_of.as_ref()[tile * strip(pixels)..].as_ptr(),
+                            a_row: 1,
+                            a_step: ROWS,
+                            b: b.as_ptr(),
+                            b_step: tile::padded(columns),
+                            runs: &[(0, 0)],
+                            steps: pixels,
+                            c: to.get().add(row * c_out + start),
+                            c_row: c_out,
+                            rows: ROWS.min(rows.end - row),
+                            columns,
+                            pairs,
+                            finish: Finish::ADD,
+                        });
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Some channels of pixels, as many at a time as a tile has rows; from such a strip to the next it is [`strip`].
+fn pack_rows(input: &[f32], c_in: usize, channels: Range<usize>, to: &mut Buffer) {
+    let strip = strip(input.len() / c_in);
+    to.reserve(channels.len().div_ceil(ROWS) * strip);
+    let to = to.as_mut().as_chunks_mut::<ROWS>().0;
+    for (at, pixel) in input.chunks_exact(c_in).enumerate() {
+        let (whole, rest) = pixel[channels.clone()].as_chunks::<ROWS>();
+        let mut places = to[at..].iter_mut().step_by(strip / ROWS);
+        (&mut places).zip(whole).for_each(|(to, from)| *to = *from);
+        places.next().into_iter().for_each(|to| to[..rest.len()].copy_from_slice(rest));
+    }
+}
+
+/// A little more than its numbers, so that strips do not begin on the same lines of the cache.
+fn strip(pixels: usize) -> usize {
+    ROWS * (pixels + 3)
+}
+
+/// Some channels of pixels, filled up to whole vectors.
+fn pack_columns(gradient: &[f32], c_out: usize, channels: Range<usize>, to: &mut [f32]) {
+    let step = tile::padded(channels.len());
+    for (pixel, to) in gradient.chunks_exact(c_out).zip(to.chunks_exact_mut(step)) {
+        to[..channels.len()].copy_from_slice(&pixel[channels.clone()]);
+        to[channels.len()..].fill(0.0);
+    }
+}
+
+/// The same of all rows of a block.
 fn pack_gradient(
     shape: &Shape,
     gradient: &[f32],
     block: &Block,
-    channels: std::ops::Range<usize>,
+    channels: Range<usize>,
     scratch: &mut Buffer,
 ) {
-    let step = tile::padded(channels.len());
-    scratch.reserve(block.rows * block.columns * step);
-    let mut lines = scratch.as_mut().chunks_exact_mut(step);
-    for row in 0..block.rows {
+    let line = block.columns * tile::padded(channels.len());
+    scratch.reserve(block.rows * line);
+    for (row, to) in scratch.as_mut().chunks_exact_mut(line).enumerate() {
         let first = (block.map * shape.output[0] + block.top + row) * shape.output[1] + block.left;
-        for (pixel, line) in (first..first + block.columns).zip(&mut lines) {
-            line[..channels.len()].copy_from_slice(&gradient[pixel * shape.c_out..][channels.clone()]);
-            line[channels.len()..].fill(0.0);
-        }
+        let pixels = &gradient[first * shape.c_out..][..block.columns * shape.c_out];
+        pack_columns(pixels, shape.c_out, channels.clone(), to);
     }
 }
 

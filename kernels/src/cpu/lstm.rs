@@ -169,7 +169,7 @@ fn affine(dense: &convolution::Shape, input: &[f32], weights: &Weights<'_>, resu
     bias.as_mut()[..dense.c_out].copy_from_slice(weights.bias);
     bias.as_mut()[dense.c_out..].fill(0.0);
     let finish = Finish { bias: bias.as_ref().as_ptr(), ..Finish::STORE };
-    let panels = Panels::rows(weights.kernel, dense.c_in, dense.c_out);
+    let panels = Panels::for_rows(dense.input[1], weights.kernel, dense.c_in, dense.c_out);
     convolution::forward(dense, input, &panels, result, Target::whole(dense), finish);
 }
 

@@ -488,7 +488,7 @@ pub fn products(inputs: [FlexTensor; 2]) -> Done<2> {
     let shape = Shape::dense(rows, depth, columns);
     let each = floats(&a).par_chunks(a_len).zip(floats(&b).par_chunks(b_len));
     output.as_mut().par_chunks_mut(output_len).zip(each).for_each(|(output, (a, b))| {
-        let panels = Panels::rows(b, depth, columns);
+        let panels = Panels::for_rows(rows, b, depth, columns);
         convolution::forward(&shape, a, &panels, output, Target::whole(&shape), Finish::STORE);
     });
     let output = map::tensor(output, &with_last(&sizes, columns));
