@@ -6,13 +6,14 @@
 //! ```text
 //! files, text, tables, archive, config, seed, metrics, decision
 //!    ↓
-//!  audio → features → dataset → models → pretrained → training → evaluation → bundle → serve → cli
+//!  audio → features → augment → dataset → models → pretrained → training → evaluation → bundle → serve → cli
 //! ```
 //!
 //! | module | turns |
 //! |---|---|
 //! | [`audio`] | bytes into mono samples at one rate |
 //! | [`features`] | samples into `[bins, frames]`, the only front end there is |
+//! | [`augment`] | training clips into other ones, by the seed |
 //! | [`dataset`] | files and labels into batches |
 //! | [`models`] | `[batch, bins, frames]` into logits `[batch, num_classes]` |
 //! | [`pretrained`] | published files of weights into tensors of a network |
@@ -24,6 +25,7 @@
 
 pub mod archive;
 pub mod audio;
+pub mod augment;
 pub mod bundle;
 pub mod cli;
 pub mod config;

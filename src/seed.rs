@@ -23,7 +23,7 @@ pub enum Purpose {
     Split = 4,
     /// Synthesis of demo sounds (item: the clip).
     Synth = 5,
-    /// Augmentation of one clip (item: the clip).
+    /// Augmentation of one clip (item: its place in the order of the epoch).
     Augment = 6,
     /// Resampling for bootstrap intervals.
     Bootstrap = 7,
@@ -31,6 +31,8 @@ pub enum Purpose {
     Crop = 8,
     /// Mixtures of speakers (epoch: the part and what is drawn; item: the mixture).
     Mix = 9,
+    /// Mixing of training clips with one another (item: the place of their batch's first clip in the order of the epoch).
+    MixClips = 10,
 }
 
 /// The seed of an experiment.

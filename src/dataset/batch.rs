@@ -5,7 +5,8 @@ pub struct Batch {
     pub clips: Vec<usize>,
     /// Features, row-major `[batch, bins, frames]`.
     pub inputs: Vec<f32>,
-    /// Targets, row-major `[batch, num_classes]`: one-hot, or multi-hot for clips with several labels.
+    /// Targets, row-major `[batch, num_classes]`: one-hot, multi-hot for clips with several labels, or in between for
+    /// mixed clips.
     pub targets: Vec<f32>,
     /// `[batch, bins, frames]`.
     pub shape: [usize; 3],

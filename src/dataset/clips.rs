@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache::{FeatureCache, Key};
 use super::{Batch, Entry, Error, Labels, Manifest};
+use crate::augment::{self, Augmentation};
 use crate::features::{Extractor, FeatureShape, Features, Stats, StatsAccumulator};
 use crate::seed::{Purpose, Seed};
 
@@ -25,6 +26,7 @@ pub struct ClipSet {
     num_classes: usize,
     extractor: Arc<Extractor>,
     stats: Option<Stats>,
+    augmentations: Vec<Augmentation>,
     cache: Option<Arc<FeatureCache>>,
     /// Fingerprint of what the cache keeps of the front end.
     front_end: [u8; 32],
@@ -73,12 +75,29 @@ impl ClipSet {
             .collect::<Result<_, _>>()?;
         let front_end = fingerprint(&extractor);
         let num_classes = labels.len();
-        Ok(Self { manifest, indices, classes, num_classes, extractor, stats: None, cache, front_end })
+        Ok(Self {
+            manifest,
+            indices,
+            classes,
+            num_classes,
+            extractor,
+            stats: None,
+            augmentations: Vec::new(),
+            cache,
+            front_end,
+        })
     }
 
     /// The same clips with features standardised to `(x - mean) / std`.
     pub fn with_stats(mut self, stats: Stats) -> Self {
         self.stats = Some(stats);
+        self
+    }
+
+    /// The same clips, augmented where they are drawn for training: in [`ClipSet::drawn_features`] and
+    /// [`ClipSet::drawn_batch`], and nowhere else.
+    pub fn with_augmentations(mut self, augmentations: Vec<Augmentation>) -> Self {
+        self.augmentations = augmentations;
         self
     }
 
@@ -139,17 +158,26 @@ impl ClipSet {
     }
 
     /// Features of the `i`-th clip to train on in `epoch`: as [`ClipSet::features`], but where `audio.longer` draws, of
-    /// a part of the recording that is a function of the seed, the epoch and the clip.
+    /// a part of the recording that is a function of the seed, the epoch and the clip; and augmented as the seed, the
+    /// epoch and its `place` in the order of the epoch decide, so that a clip that comes twice is not augmented twice the
+    /// same. A clip whose waveform is augmented is decoded anew.
     ///
     /// # Errors
     /// As [`ClipSet::features`].
-    pub fn drawn_features(&self, i: usize, seed: Seed, epoch: u64) -> Result<Features, Error> {
-        if !self.draws() {
-            return self.features(i);
-        }
-        let mut rng = seed.rng(Purpose::Crop, epoch, self.indices[i] as u64);
-        let clip = self.extractor.audio().draw(&self.sound(i)?, &mut rng);
-        Ok(self.standardized(self.extractor.features(clip)))
+    pub fn drawn_features(&self, i: usize, seed: Seed, epoch: u64, place: usize) -> Result<Features, Error> {
+        let mut rng = seed.rng(Purpose::Augment, epoch, place as u64);
+        let chosen = augment::choose(&self.augmentations, &mut rng);
+        let mut features = if self.draws() || chosen.on_waveform() {
+            let sound = if self.draws() { self.sound(i)? } else { self.decode(i)? };
+            let mut crop = seed.rng(Purpose::Crop, epoch, self.indices[i] as u64);
+            let mut clip = self.extractor.audio().draw(&sound, &mut crop);
+            chosen.waveform(&mut clip, self.extractor.sample_rate(), &mut rng);
+            self.standardized(self.extractor.features(clip))
+        } else {
+            self.features(i)?
+        };
+        chosen.spectrogram(&mut features, &mut rng);
+        Ok(features)
     }
 
     /// The clips at `positions`, stacked in that order; decoded in parallel.
@@ -157,21 +185,34 @@ impl ClipSet {
     /// # Errors
     /// That of the first clip, in the order of `positions`, that cannot be used.
     pub fn batch(&self, positions: &[usize]) -> Result<Batch, Error> {
-        self.stack(positions, |i| self.features(i))
+        self.stack(positions, |_, i| self.features(i))
     }
 
-    /// As [`ClipSet::batch`], with [`ClipSet::drawn_features`].
-    pub fn drawn_batch(&self, positions: &[usize], seed: Seed, epoch: u64) -> Result<Batch, Error> {
-        self.stack(positions, |i| self.drawn_features(i, seed, epoch))
+    /// As [`ClipSet::batch`], with [`ClipSet::drawn_features`] and then mixed with one another where augmentations do
+    /// that. `place` is that of the first clip in the order of the epoch.
+    ///
+    /// # Errors
+    /// As [`ClipSet::batch`].
+    pub fn drawn_batch(
+        &self,
+        positions: &[usize],
+        seed: Seed,
+        epoch: u64,
+        place: usize,
+    ) -> Result<Batch, Error> {
+        let mut batch = self.stack(positions, |row, i| self.drawn_features(i, seed, epoch, place + row))?;
+        let mut rng = seed.rng(Purpose::MixClips, epoch, place as u64);
+        augment::mix(&self.augmentations, &mut batch.inputs, &mut batch.targets, batch.shape, &mut rng);
+        Ok(batch)
     }
 
     fn stack(
         &self,
         positions: &[usize],
-        features: impl Fn(usize) -> Result<Features, Error> + Sync,
+        features: impl Fn(usize, usize) -> Result<Features, Error> + Sync,
     ) -> Result<Batch, Error> {
         let FeatureShape { bins, frames } = self.shape();
-        let features: Vec<_> = positions.par_iter().map(|&i| features(i)).collect();
+        let features: Vec<_> = positions.par_iter().enumerate().map(|(row, &i)| features(row, i)).collect();
         let mut inputs = Vec::with_capacity(positions.len() * bins * frames);
         for features in features {
             inputs.extend_from_slice(&features?.values);

@@ -18,8 +18,8 @@ const PREFETCH: usize = 3;
 pub enum Order {
     /// As they stand in the set, in every epoch.
     Sequential,
-    /// Shuffled anew in every epoch, for training: a pure function of the seed and the number of the epoch, as is the
-    /// part of a long recording where `audio.longer` draws it.
+    /// Shuffled anew in every epoch, for training: a pure function of the seed and the number of the epoch, as are the
+    /// part of a long recording where `audio.longer` draws it and what [`ClipSet::with_augmentations`] does.
     Shuffled(Seed),
     /// As [`Order::Shuffled`], and as many clips, but the classes take turns, in a new order each round, so that each comes
     /// equally often: each turn is the next of the class's own clips, which are shuffled anew when all have had theirs. Clips of
@@ -69,7 +69,7 @@ impl ClipLoader {
         let positions = self.positions(epoch);
         let skipped = first_batch.saturating_mul(self.batch_size).min(positions.len());
         let (loader, (sender, receiver)) = (self.clone(), sync_channel(PREFETCH));
-        let worker = std::thread::spawn(move || loader.produce(epoch, &positions[skipped..], &sender));
+        let worker = std::thread::spawn(move || loader.produce(epoch, &positions, skipped, &sender));
         Epoch { receiver: Some(receiver), worker: Some(worker), waited: Duration::ZERO }
     }
 
@@ -107,11 +107,21 @@ impl ClipLoader {
         positions
     }
 
-    fn produce(&self, epoch: u64, positions: &[usize], sender: &SyncSender<Result<Batch, Error>>) {
-        for chunk in positions.chunks(self.batch_size) {
+    /// The batches of `positions` from the `first`-th clip on.
+    fn produce(
+        &self,
+        epoch: u64,
+        positions: &[usize],
+        first: usize,
+        sender: &SyncSender<Result<Batch, Error>>,
+    ) {
+        let places = (first..).step_by(self.batch_size);
+        for (place, chunk) in places.zip(positions[first..].chunks(self.batch_size)) {
             let make = || match self.order {
                 Order::Sequential => self.set.batch(chunk),
-                Order::Shuffled(seed) | Order::Balanced(seed) => self.set.drawn_batch(chunk, seed, epoch),
+                Order::Shuffled(seed) | Order::Balanced(seed) => {
+                    self.set.drawn_batch(chunk, seed, epoch, place)
+                }
             };
             let batch = match &self.pool {
                 Some(pool) => pool.install(make),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::audio::AudioConfig;
+use crate::augment::{self, Augmentation};
 use crate::config::{self, ConfigError};
 use crate::dataset::mix::MixConfig;
 use crate::dataset::prepare::Source;
@@ -42,6 +43,9 @@ pub struct Recipe {
     /// The front end.
     #[serde(default)]
     pub features: FeatureConfig,
+    /// What is done to training clips, in order. Default nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub augment: Vec<Augmentation>,
     /// The network.
     pub model: ModelConfig,
     /// How it is fitted.
@@ -365,6 +369,7 @@ impl Recipe {
         self.decision.validate()?;
         self.training.validate(self.task)?;
         let extractor = Extractor::new(&self.audio, &self.features)?;
+        augment::validate(&self.augment, self.task, &extractor)?;
         self.frozen_stages()?;
         let features = extractor.config();
         if self.model.takes_pixels()

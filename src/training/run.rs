@@ -312,7 +312,7 @@ pub fn train(
         Sampler::Shuffled => Order::Shuffled(seed),
         Sampler::Balanced => Order::Balanced(seed),
     };
-    let train_set = Arc::new(train_set.with_stats(stats));
+    let train_set = Arc::new(train_set.with_stats(stats).with_augmentations(recipe.augment.clone()));
     let valid_set = Arc::new(set(&splits.valid)?.with_stats(stats));
     let fit = Fit {
         config: training,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module may use what stands before it.
-const LINE: [&str; 18] = [
+const LINE: [&str; 19] = [
     "files",
     "text",
     "tables",
@@ -15,6 +15,7 @@ const LINE: [&str; 18] = [
     "decision",
     "audio",
     "features",
+    "augment",
     "dataset",
     "models",
     "pretrained",
@@ -26,9 +27,9 @@ const LINE: [&str; 18] = [
 ];
 
 /// Modules that work on plain numbers and bytes: no tensors.
-const WITHOUT_BURN: [&str; 11] = [
+const WITHOUT_BURN: [&str; 12] = [
     "files", "text", "tables", "archive", "config", "seed", "metrics", "decision", "audio", "features",
-    "dataset",
+    "augment", "dataset",
 ];
 
 /// Every source file with the name of the top-level module it belongs to.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use oido::audio::{self, AudioConfig, Limits, Longer, Shorter, SilenceRule, Source};
+use oido::augment::Augmentation;
 use oido::dataset::synth::{CityConfig, write_city};
 use oido::dataset::{Batch, Checked, ClipLoader, ClipSet, Error, FeatureCache, Manifest, Order};
 use oido::features::{Extractor, FeatureConfig};
@@ -201,12 +202,71 @@ fn drawn_parts_are_new_in_every_epoch_and_nothing_but_seed_epoch_and_clip_decide
             let extractor = Arc::new(Extractor::new(&audio, &FeatureConfig::default()).unwrap());
             ClipSet::new(Arc::new(manifest.clone()), vec![7], labels, extractor, None).unwrap()
         };
-        let row = subset.drawn_features(0, Seed(42), 1).unwrap().values;
+        let row = subset.drawn_features(0, Seed(42), 1, 0).unwrap().values;
         let row: Vec<u32> = row.iter().map(|value| value.to_bits()).collect();
         assert_eq!(row, by_clip(&first)[&7], "the clip decides, not its place in the set");
     }
     let fixed = ClipLoader::new(Arc::new(clips(&manifest, None)), 6, SHUFFLED);
     assert_eq!(by_clip(&all(&fixed, 1, 0)), by_clip(&all(&fixed, 2, 0)));
+}
+
+fn augmentations(kinds: &[&str]) -> Vec<Augmentation> {
+    let read = |kind: &&str| toml::from_str(&format!("kind = '{kind}'\nprobability = 0.7")).unwrap();
+    kinds.iter().map(read).collect()
+}
+
+const EVERY_KIND: [&str; 7] = ["gain", "polarity", "time_shift", "noise", "spec_augment", "mixup", "cutmix"];
+
+#[test]
+fn augmentations_depend_on_seed_epoch_and_place_and_nothing_else() {
+    let (_folder, manifest) = city();
+    let cache = Arc::new(FeatureCache::in_memory(1 << 22));
+    for audio in [AUDIO, drawing()[0].clone()] {
+        let loader = |cache, order| {
+            let set = clips_of(&manifest, &audio, cache).with_augmentations(augmentations(&EVERY_KIND));
+            ClipLoader::new(Arc::new(set), 6, order)
+        };
+        let one = all(&loader(None, SHUFFLED).with_pool(pool(1)), 3, 0);
+        assert_eq!(one, all(&loader(None, SHUFFLED).with_pool(pool(4)), 3, 0));
+        for _ in 0..2 {
+            assert_eq!(
+                one,
+                all(&loader(Some(Arc::clone(&cache)), SHUFFLED), 3, 0),
+                "a cache changes nothing"
+            );
+        }
+        assert_eq!(one[2..], all(&loader(None, SHUFFLED), 3, 2), "resumed");
+        let changed = |other: &[Batch]| {
+            let (one, other) = (by_clip(&one), by_clip(other));
+            one.iter().filter(|(clip, row)| other[clip] != **row).count()
+        };
+        assert!(changed(&all(&loader(None, SHUFFLED), 4, 0)) > 15);
+        assert!(changed(&all(&loader(None, Order::Shuffled(Seed(43))), 3, 0)) > 15);
+    }
+}
+
+#[test]
+fn each_augmentation_reaches_training_and_none_evaluation() {
+    let (_folder, manifest) = city();
+    let plain = clips(&manifest, None);
+    let untouched = all(&ClipLoader::new(Arc::new(plain.clone()), 6, SHUFFLED), 1, 0);
+    let changed = |set: &ClipSet| {
+        let (mine, other) =
+            (all(&ClipLoader::new(Arc::new(set.clone()), 6, SHUFFLED), 1, 0), by_clip(&untouched));
+        by_clip(&mine).iter().filter(|(clip, row)| other[clip] != **row).count()
+    };
+    assert_eq!(changed(&plain.clone().with_augmentations(Vec::new())), 0);
+    for kind in EVERY_KIND {
+        let set = plain.clone().with_augmentations(augmentations(&[kind]));
+        assert_eq!(bits(&set), bits(&plain), "{kind}");
+        assert_eq!(set.stats().unwrap(), plain.stats().unwrap(), "{kind}");
+        assert_eq!(set.check(&|_| {}).looks, plain.check(&|_| {}).looks, "{kind}");
+        // The power does not see the sign; a gain is lost where decibels are below the loudest.
+        match kind {
+            "polarity" => assert_eq!(changed(&set), 0),
+            _ => assert!((6..20).contains(&changed(&set)), "{kind}: {}", changed(&set)),
+        }
+    }
 }
 
 #[test]

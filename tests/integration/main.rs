@@ -6,6 +6,7 @@ mod architecture;
 mod archive;
 mod audio;
 mod audio_networks;
+mod augment;
 mod backbones;
 mod bundle;
 mod cli;

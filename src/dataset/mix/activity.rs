@@ -119,14 +119,16 @@ fn threshold(powers: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::mix::noise::{Colour, coloured};
+    use crate::audio::{Colour, coloured};
+    use crate::seed::{Purpose, Seed};
 
     const RATE: u32 = 16_000;
     const FRAME: usize = 320;
 
     /// Noise of the given amplitudes, one for each stretch of ten frames (0.2 s).
     fn stretches(amplitudes: &[f64]) -> Vec<f32> {
-        let noise = coloured(Colour::White, 1, amplitudes.len() * 10 * FRAME);
+        let mut rng = Seed(1).rng(Purpose::Mix, 0, 0);
+        let noise = coloured(Colour::White, &mut rng, amplitudes.len() * 10 * FRAME, RATE);
         let peak = noise.iter().fold(0.0f64, |peak, x| peak.max(x.abs()));
         let value = |(n, x): (usize, &f64)| (amplitudes[n / (10 * FRAME)] * x / peak) as f32;
         noise.iter().enumerate().map(value).collect()

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::activity::FRAME_SECONDS;
 use super::mixture::{MAX_SECONDS, MAX_VOICES};
-use super::noise::Colour;
 use super::render::MAX_CREST;
+use crate::audio::Colour;
 use crate::config::ConfigError;
 use crate::dataset::Split;
 

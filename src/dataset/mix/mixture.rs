@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::noise::Colour;
+use crate::audio::Colour;
 use crate::dataset::synth::Room;
 
 /// Rate in Hz of every mixture: that of LibriSpeech.

@@ -25,7 +25,6 @@ mod activity;
 mod config;
 mod librispeech;
 mod mixture;
-mod noise;
 mod plan;
 mod render;
 mod scan;
@@ -33,6 +32,5 @@ mod write;
 
 pub use config::{MixConfig, Mode};
 pub use mixture::{Mixture, Noise, SAMPLE_RATE, Sound, Voice};
-pub use noise::Colour;
 pub use scan::Corpus;
 pub use write::{MixFolder, Mixer, Tally};

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::mixture::{Mixture, Noise, SAMPLE_RATE, Sound, Voice};
-use super::noise::coloured;
-use crate::audio::{self, Error, Limits, Source, Waveform};
+use crate::audio::{self, Error, Limits, Source, Waveform, coloured};
 use crate::dataset::synth::{Room, amplitude};
+use crate::seed::{Purpose, Seed};
 
 /// Most dB that a peak of a mixture with a level stands above its RMS. One second of speech rarely has more.
 pub(super) const MAX_CREST: f64 = 24.0;
@@ -60,7 +60,9 @@ impl Noise {
     /// `len` samples, repeated where the recording is shorter.
     fn samples(&self, len: usize, root: &Path) -> Result<Vec<f64>, Error> {
         match &self.sound {
-            Sound::Synthetic { colour, seed } => Ok(coloured(*colour, *seed, len)),
+            Sound::Synthetic { colour, seed } => {
+                Ok(coloured(*colour, &mut Seed(*seed).rng(Purpose::Mix, 0, 0), len, SAMPLE_RATE))
+            }
             Sound::Recording { path, start } => {
                 let seconds = len as f64 / f64::from(SAMPLE_RATE);
                 let path = root.join(path);
@@ -124,8 +126,7 @@ fn limit(samples: &mut [f64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::{WavFormat, write_wav};
-    use crate::dataset::mix::Colour;
+    use crate::audio::{Colour, WavFormat, write_wav};
 
     /// A folder with `NAME.wav` of three seconds each: tones of 200, 300, … Hz with the given amplitudes.
     fn tones(amplitudes: &[f32]) -> tempfile::TempDir {

@@ -49,7 +49,7 @@ pub(super) fn log_uniform(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
 }
 
 /// White noise, uniform in -1..1.
-pub(in crate::dataset) fn white(rng: &mut ChaCha8Rng) -> f64 {
+pub(super) fn white(rng: &mut ChaCha8Rng) -> f64 {
     rng.random_range(-1.0..1.0)
 }
 

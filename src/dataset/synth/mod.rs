@@ -20,5 +20,5 @@ mod room;
 mod sources;
 
 pub use city::{CityConfig, write_city};
-pub(super) use dsp::{amplitude, white};
+pub(super) use dsp::amplitude;
 pub use room::Room;

@@ -15,7 +15,7 @@ pub use bars::f1_bars;
 pub use confusion::{Cells, confusion_matrix};
 pub use curves::{curves, figure_curves, loss_curves};
 pub use line::{LinePlot, Series, series_color};
-pub use spectrogram::spectrogram;
+pub use spectrogram::{spectrogram, spectrogram_sheet};
 pub use stacked::{StackedRow, stacked_bars};
 #[cfg(test)]
 pub(super) use svg::assert_well_formed;

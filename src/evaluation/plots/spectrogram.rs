@@ -24,13 +24,42 @@ const LEFT: f64 = 62.0;
 const TOP: f64 = 34.0;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
+const PANEL_WIDTH: f64 = LEFT + WIDTH + 80.0;
+const PANEL_HEIGHT: f64 = TOP + HEIGHT + 46.0;
 
 /// Features of one clip as a picture over `seconds` of time, lowest row at the bottom; a single row (a waveform) as
 /// its envelope. `row_hz` names the frequency of each row in Hz; without it rows are numbered.
 pub fn spectrogram(title: &str, features: &Features, seconds: f64, row_hz: Option<&[f64]>) -> String {
-    let mut svg = Svg::new(LEFT + WIDTH + 80.0, TOP + HEIGHT + 46.0);
+    panel(title, features, range(&features.values), seconds, row_hz).finish(title)
+}
+
+/// Several features of the same shape as one picture, two beside each other, all with the same colours: those of the range
+/// of all values. `panels` are names and features in the order of reading; the rest is as for [`spectrogram`].
+pub fn spectrogram_sheet(
+    title: &str,
+    panels: &[(String, Features)],
+    seconds: f64,
+    row_hz: Option<&[f64]>,
+) -> String {
+    let all = panels.iter().map(|(_, features)| range(&features.values));
+    let all = all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or_default();
+    let mut svg = Svg::new(2.0 * PANEL_WIDTH, PANEL_HEIGHT * panels.len().div_ceil(2) as f64);
+    for (i, (name, features)) in panels.iter().enumerate() {
+        let [column, row] = [i % 2, i / 2].map(|at| at as f64);
+        svg.nest(column * PANEL_WIDTH, row * PANEL_HEIGHT, &panel(name, features, all, seconds, row_hz));
+    }
+    svg.finish(title)
+}
+
+fn panel(
+    title: &str,
+    features: &Features,
+    (low, high): (f32, f32),
+    seconds: f64,
+    row_hz: Option<&[f64]>,
+) -> Svg {
+    let mut svg = Svg::new(PANEL_WIDTH, PANEL_HEIGHT);
     svg.text(10.0, 20.0, 14.0, Anchor::Start, Tone::Ink, title);
-    let (low, high) = range(&features.values);
     if features.shape.bins == 1 {
         envelope(&mut svg, &features.values);
     } else {
@@ -45,7 +74,7 @@ pub fn spectrogram(title: &str, features: &Features, seconds: f64, row_hz: Optio
         svg.text(LEFT + share * WIDTH, TOP + HEIGHT + 17.0, 11.0, Anchor::Middle, Tone::Muted, &label);
     }
     svg.text(LEFT + WIDTH / 2.0, TOP + HEIGHT + 36.0, 11.0, Anchor::Middle, Tone::Muted, "seconds");
-    svg.finish(title)
+    svg
 }
 
 /// Smallest and largest value.
@@ -193,6 +222,17 @@ mod tests {
     fn large_features_are_averaged() {
         let large = features(2 * MAX_ROWS, 2, |i| (i / 2 % 2) as f32);
         assert!((cell(&large, 3, 1, MAX_ROWS, 2) - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn panels_of_a_sheet_share_their_colours() {
+        let panels =
+            [0.0, 1.0, 4.0].map(|value| (format!("<{value}>"), features(2, 2, |i| value * i as f32)));
+        let sheet = spectrogram_sheet("s", &panels, 1.0, None);
+        assert_well_formed(&sheet);
+        assert!(["&lt;0&gt;", "&lt;1&gt;", "&lt;4&gt;"].iter().all(|name| sheet.contains(name)), "{sheet}");
+        assert_eq!(sheet.matches(">12.0<").count(), 3, "each colour bar ends at the largest value of all");
+        assert!(!spectrogram_sheet("s", &[], 1.0, None).contains("NaN"));
     }
 
     #[test]

@@ -1,13 +1,11 @@
-//! Backgrounds that are made: white, pink and brown noise.
+//! Noise that is made: white, pink and brown.
 
 use std::cell::RefCell;
 
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use realfft::RealFftPlanner;
 use serde::{Deserialize, Serialize};
-
-use super::mixture::SAMPLE_RATE;
-use crate::dataset::synth::white;
-use crate::seed::{Purpose, Seed};
 
 /// The spectrum of a synthetic noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +21,7 @@ pub enum Colour {
 
 impl Colour {
     /// All colours with their words in recipes and flags.
-    pub(super) const ALL: [(&str, Self); 3] =
-        [("white", Self::White), ("pink", Self::Pink), ("brown", Self::Brown)];
+    pub const ALL: [(&str, Self); 3] = [("white", Self::White), ("pink", Self::Pink), ("brown", Self::Brown)];
 
     /// Exponent of the amplitude over frequency.
     fn slope(self) -> f64 {
@@ -43,18 +40,20 @@ thread_local! {
     static FFT: RefCell<RealFftPlanner<f64>> = RefCell::new(RealFftPlanner::new());
 }
 
-/// `len` samples of noise: white noise whose spectrum is multiplied by `f^slope` (Timmer & König, "On generating power
-/// law noise", A&A 300, 1995), without a mean. Its level has no meaning.
-pub(super) fn coloured(colour: Colour, seed: u64, len: usize) -> Vec<f64> {
-    let mut rng = Seed(seed).rng(Purpose::Mix, 0, 0);
-    let mut samples: Vec<f64> = (0..len).map(|_| white(&mut rng)).collect();
+/// `len` samples of noise at `sample_rate` Hz: white noise (uniform) whose spectrum is multiplied by `f^slope` (Timmer &
+/// König, "On generating power law noise", A&A 300, 1995), without a mean. Its level has no meaning.
+pub fn coloured(colour: Colour, rng: &mut ChaCha8Rng, len: usize, sample_rate: u32) -> Vec<f64> {
+    let mut samples: Vec<f64> = (0..len).map(|_| rng.random_range(-1.0..1.0)).collect();
+    if samples.is_empty() {
+        return samples;
+    }
     let (forward, inverse) =
         FFT.with_borrow_mut(|fft| (fft.plan_fft_forward(len), fft.plan_fft_inverse(len)));
     let mut bins = forward.make_output_vec();
     // The plans made the lengths, so they fit and nothing here can fail.
     let _ = forward.process(&mut samples, &mut bins);
     for (k, bin) in bins.iter_mut().enumerate() {
-        let frequency = k as f64 * f64::from(SAMPLE_RATE) / len as f64;
+        let frequency = k as f64 * f64::from(sample_rate) / len as f64;
         *bin *= if k == 0 { 0.0 } else { (frequency.max(LOWEST) / LOWEST).powf(colour.slope()) / len as f64 };
     }
     let _ = inverse.process(&mut bins, &mut samples);
@@ -64,24 +63,29 @@ pub(super) fn coloured(colour: Colour, seed: u64, len: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seed::{Purpose, Seed};
+
+    fn made(colour: Colour, seed: u64) -> Vec<f64> {
+        coloured(colour, &mut Seed(seed).rng(Purpose::Mix, 0, 0), 32_000, 16_000)
+    }
 
     /// Mean power of one octave above `low` Hz.
     fn octave(samples: &[f64], low: f64) -> f64 {
         let plan = RealFftPlanner::<f64>::new().plan_fft_forward(samples.len());
         let mut bins = plan.make_output_vec();
         plan.process(&mut samples.to_vec(), &mut bins).unwrap();
-        let bin = |frequency: f64| (frequency * samples.len() as f64 / f64::from(SAMPLE_RATE)) as usize;
+        let bin = |frequency: f64| (frequency * samples.len() as f64 / 16_000.0) as usize;
         bins[bin(low)..bin(2.0 * low)].iter().map(|b| b.norm_sqr()).sum::<f64>()
     }
 
     #[test]
     fn power_falls_as_the_colour_says() {
         for (colour, decibels) in [(Colour::White, 3.0), (Colour::Pink, 0.0), (Colour::Brown, -3.0)] {
-            let noise = coloured(colour, 7, 32_000);
+            let noise = made(colour, 7);
             let rise = 10.0 * (octave(&noise, 2000.0) / octave(&noise, 1000.0)).log10();
             assert!((rise - decibels).abs() < 0.6, "{colour:?}: {rise} dB");
-            assert!(noise.iter().sum::<f64>().abs() < 1e-6 && noise == coloured(colour, 7, 32_000));
-            assert!(noise != coloured(colour, 8, 32_000));
+            assert!(noise.iter().sum::<f64>().abs() < 1e-6 && noise == made(colour, 7));
+            assert!(noise != made(colour, 8));
         }
     }
 }

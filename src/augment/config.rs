@@ -1,0 +1,394 @@
+use serde::{Deserialize, Serialize};
+
+use crate::audio::Colour;
+use crate::config::ConfigError;
+use crate::decision::Task;
+use crate::features::{Extractor, FeatureKind};
+
+/// One entry of the recipe's list `[[augment]]`, told apart by its `kind`.
+///
+/// `probability`, 0 to 1, is that with which it falls to a training clip; default 0.5.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Augmentation {
+    /// The clip is made louder or softer by as many dB as are drawn.
+    Gain {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Range in dB, evenly. Default -6 to 6.
+        #[serde(default = "gain_db")]
+        db: [f64; 2],
+    },
+    /// The samples change their sign. Features of the power do not see it; networks on the waveform do.
+    Polarity {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+    },
+    /// The clip begins earlier or later.
+    TimeShift {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Most seconds, to either side, evenly. Default 0.5.
+        #[serde(default = "shift_seconds")]
+        seconds: f64,
+        /// Whether what leaves at one end comes in at the other; else silence does. Default false.
+        #[serde(default)]
+        wrap: bool,
+    },
+    /// Noise is added.
+    Noise {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// `white`, `pink` or `brown`. Default white.
+        #[serde(default = "white")]
+        colour: Colour,
+        /// Range of the ratio of the clip's power to that of the noise in dB, evenly. Default 10 to 30. Silence stays
+        /// silent.
+        #[serde(default = "snr_db")]
+        snr_db: [f64; 2],
+    },
+    /// Time warp, frequency masks and time masks (Park et al. 2019, "SpecAugment"). The masked values become the mean of
+    /// the clip's features, as in the paper, where that is 0.
+    ///
+    /// The width of a mask is drawn evenly from 0 to its most, its place evenly from those where it fits. The warp moves a
+    /// moment at least `time_warp` frames from either end by up to that many frames and stretches what is before and
+    /// behind it evenly, with linear interpolation (the paper bends an image, which is nearly the same in one dimension).
+    SpecAugment {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Most frames by which a moment is moved (the paper's W). Default 0: no warp.
+        #[serde(default)]
+        time_warp: usize,
+        /// Number of frequency masks (m_F). Default 2.
+        #[serde(default = "masks")]
+        freq_masks: usize,
+        /// Most rows of a frequency mask (F). Default 16.
+        #[serde(default = "freq_width")]
+        freq_width: usize,
+        /// Number of time masks (m_T). Default 2.
+        #[serde(default = "masks")]
+        time_masks: usize,
+        /// Most frames of a time mask (T). Default 24.
+        #[serde(default = "time_width")]
+        time_width: usize,
+        /// Most of a time mask as a share of all frames (p), 0 to 1. Default 1.
+        #[serde(default = "whole")]
+        time_share: f64,
+    },
+    /// The clip becomes `lambda` times itself plus `1 - lambda` times another one of its batch (Zhang et al. 2018, "mixup"),
+    /// on the features, with `lambda` from Beta(alpha, alpha), drawn for each clip.
+    Mixup {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Above 0: small for mixtures of mostly one clip, 1 for all alike. Default 0.4.
+        #[serde(default = "mixup_alpha")]
+        alpha: f64,
+        /// The target of the mixture. Default linear.
+        #[serde(default)]
+        labels: MixedLabels,
+    },
+    /// A rectangle of the features is that of another clip of the batch (Yun et al. 2019, "CutMix"): of `1 - lambda` of the
+    /// area before it is cut off at the edges, `lambda` from Beta(alpha, alpha).
+    Cutmix {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// As for mixup. Default 1.
+        #[serde(default = "whole")]
+        alpha: f64,
+        /// The target of the mixture. Default linear, in the shares of the area.
+        #[serde(default)]
+        labels: MixedLabels,
+    },
+}
+
+/// The target of a mixture of two clips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MixedLabels {
+    /// The same mixture of their targets.
+    #[default]
+    Linear,
+    /// All labels of both, for clips with several labels.
+    Or,
+}
+
+/// Where in the making of a batch an augmentation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// On the samples of a clip.
+    Waveform,
+    /// On its features, standardised.
+    Spectrogram,
+    /// On a batch.
+    Batch,
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn gain_db() -> [f64; 2] {
+    [-6.0, 6.0]
+}
+
+fn shift_seconds() -> f64 {
+    0.5
+}
+
+fn white() -> Colour {
+    Colour::White
+}
+
+fn snr_db() -> [f64; 2] {
+    [10.0, 30.0]
+}
+
+fn masks() -> usize {
+    2
+}
+
+fn freq_width() -> usize {
+    16
+}
+
+fn time_width() -> usize {
+    24
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+fn mixup_alpha() -> f64 {
+    0.4
+}
+
+/// Most masks of one kind.
+const MAX_MASKS: usize = 100;
+/// Largest gain and signal-to-noise ratio, to either side, in dB.
+const MAX_DB: f64 = 100.0;
+
+impl Augmentation {
+    /// The kind, as it is written in a recipe.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Gain { .. } => "gain",
+            Self::Polarity { .. } => "polarity",
+            Self::TimeShift { .. } => "time_shift",
+            Self::Noise { .. } => "noise",
+            Self::SpecAugment { .. } => "spec_augment",
+            Self::Mixup { .. } => "mixup",
+            Self::Cutmix { .. } => "cutmix",
+        }
+    }
+
+    /// Where it stands.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Gain { .. } | Self::Polarity { .. } | Self::TimeShift { .. } | Self::Noise { .. } => {
+                Stage::Waveform
+            }
+            Self::SpecAugment { .. } => Stage::Spectrogram,
+            Self::Mixup { .. } | Self::Cutmix { .. } => Stage::Batch,
+        }
+    }
+
+    /// With which it falls to a clip, 0 to 1.
+    pub fn probability(&self) -> f64 {
+        match *self {
+            Self::Gain { probability, .. }
+            | Self::Polarity { probability }
+            | Self::TimeShift { probability, .. }
+            | Self::Noise { probability, .. }
+            | Self::SpecAugment { probability, .. }
+            | Self::Mixup { probability, .. }
+            | Self::Cutmix { probability, .. } => probability,
+        }
+    }
+
+    /// The key at fault and what is wrong with it.
+    fn check(&self, task: Task, extractor: &Extractor) -> Result<(), (&'static str, String)> {
+        check_share("probability", self.probability())?;
+        match *self {
+            Self::Gain { db, .. } => check_range("db", db),
+            Self::Polarity { .. } => Ok(()),
+            Self::TimeShift { seconds, .. } => {
+                let clip = extractor.audio().clip_seconds;
+                if seconds > 0.0 && seconds <= clip {
+                    return Ok(());
+                }
+                Err(("seconds", format!("{seconds} must be above 0 and at most the {clip} s of a clip")))
+            }
+            Self::Noise { snr_db, .. } => check_range("snr_db", snr_db),
+            Self::SpecAugment {
+                time_warp,
+                freq_masks,
+                freq_width,
+                time_masks,
+                time_width,
+                time_share,
+                ..
+            } => {
+                let shape = extractor.shape();
+                let most = [
+                    ("freq_masks", freq_masks, MAX_MASKS, "that make sense"),
+                    ("freq_width", freq_width, shape.bins, "rows of the features"),
+                    ("time_masks", time_masks, MAX_MASKS, "that make sense"),
+                    ("time_width", time_width, shape.frames, "frames of the features"),
+                    ("time_warp", time_warp, shape.frames.saturating_sub(2) / 2, "frames it can be"),
+                ];
+                if let Some((key, value, most, what)) =
+                    most.into_iter().find(|(_, value, most, _)| value > most)
+                {
+                    return Err((key, format!("{value} is more than the {most} {what}; give less")));
+                }
+                check_share("time_share", time_share)
+            }
+            Self::Mixup { alpha, labels, .. } | Self::Cutmix { alpha, labels, .. } => {
+                if !(alpha.is_finite() && alpha > 0.0) {
+                    return Err(("alpha", format!("{alpha} must be above 0")));
+                }
+                if labels == MixedLabels::Or && task.is_single_label() {
+                    let reason = "a clip of a single_label task cannot have the labels of two; use \"linear\", or set \
+                                  task = \"multi_label\"";
+                    return Err(("labels", reason.to_owned()));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether it needs rows that are frequencies or the like.
+    fn needs_rows(&self) -> bool {
+        matches!(self, Self::SpecAugment { .. } | Self::Cutmix { .. })
+    }
+}
+
+fn check_share(key: &'static str, value: f64) -> Result<(), (&'static str, String)> {
+    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err((key, format!("{value} must be from 0 to 1"))) }
+}
+
+fn check_range(key: &'static str, [low, high]: [f64; 2]) -> Result<(), (&'static str, String)> {
+    if -MAX_DB <= low && low <= high && high <= MAX_DB {
+        return Ok(());
+    }
+    let reason =
+        format!("[{low}, {high}] must be the lower and the higher end, from -{MAX_DB} to {MAX_DB} dB");
+    Err((key, reason))
+}
+
+/// Refuses impossible strengths, and an order that is not the one in which they can be worked through: waveform,
+/// spectrogram, mixing.
+pub fn validate(list: &[Augmentation], task: Task, extractor: &Extractor) -> Result<(), ConfigError> {
+    for (i, augmentation) in list.iter().enumerate() {
+        let refuse =
+            |key: &str, reason: String| Err(ConfigError::field(format!("augment[{i}].{key}"), reason));
+        let kind = augmentation.kind();
+        if let Err((key, reason)) = augmentation.check(task, extractor) {
+            return refuse(key, format!("{reason} ({kind})"));
+        }
+        if augmentation.needs_rows() && extractor.config().kind == FeatureKind::Waveform {
+            let reason = format!("{kind} works on spectrograms and features.kind is waveform; take it out");
+            return refuse("kind", reason);
+        }
+        if let Some(before) = list[..i].iter().find(|before| before.stage() > augmentation.stage()) {
+            let before = before.kind();
+            let reason = format!(
+                "{kind} cannot come after {before}: waveforms are changed first, then spectrograms, then clips are mixed; \
+                 put it before"
+            );
+            return refuse("kind", reason);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::AudioConfig;
+    use crate::features::FeatureConfig;
+
+    #[derive(Debug, Deserialize)]
+    struct List {
+        augment: Vec<Augmentation>,
+    }
+
+    fn check(text: &str, task: Task, kind: FeatureKind) -> Result<(), String> {
+        let list: List = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        let features = FeatureConfig { kind, ..FeatureConfig::default() };
+        let extractor = Extractor::new(&AudioConfig::default(), &features).unwrap();
+        validate(&list.augment, task, &extractor).map_err(|error| error.to_string())
+    }
+
+    fn refusal(text: &str) -> String {
+        check(text, Task::SingleLabel, FeatureKind::LogMel).unwrap_err()
+    }
+
+    #[test]
+    fn every_kind_is_usable_with_its_defaults_and_written_as_it_is_read() {
+        for kind in ["gain", "polarity", "time_shift", "noise", "spec_augment", "mixup", "cutmix"] {
+            let text = format!("[[augment]]\nkind = \"{kind}\"\n");
+            check(&text, Task::SingleLabel, FeatureKind::LogMel).unwrap();
+            let list: List = toml::from_str(&text).unwrap();
+            assert_eq!(list.augment[0].kind(), kind);
+            assert!((list.augment[0].probability() - 0.5).abs() < f64::EPSILON);
+            let written = toml::to_string(&list.augment[0]).unwrap();
+            assert_eq!(toml::from_str::<Augmentation>(&written).unwrap(), list.augment[0]);
+        }
+    }
+
+    #[test]
+    fn impossible_settings_are_named() {
+        for (text, expected) in [
+            ("kind = 'gain'\nprobability = 1.5", "augment[0].probability: 1.5 must be from 0 to 1 (gain)"),
+            ("kind = 'gain'\ndb = [3.0, -3.0]", "augment[0].db: [3, -3] must be the lower"),
+            ("kind = 'noise'\nsnr_db = [0.0, nan]", "augment[0].snr_db: [0, NaN]"),
+            (
+                "kind = 'time_shift'\nseconds = 4.5",
+                "augment[0].seconds: 4.5 must be above 0 and at most the 4 s",
+            ),
+            ("kind = 'spec_augment'\nfreq_width = 129", "freq_width: 129 is more than the 128 rows"),
+            ("kind = 'spec_augment'\ntime_width = 174", "time_width: 174 is more than the 173 frames"),
+            ("kind = 'spec_augment'\ntime_warp = 86", "time_warp: 86 is more than the 85 frames"),
+            ("kind = 'spec_augment'\ntime_masks = 101", "time_masks: 101 is more than the 100"),
+            ("kind = 'spec_augment'\ntime_share = -1.0", "time_share: -1 must be"),
+            ("kind = 'mixup'\nalpha = 0.0", "augment[0].alpha: 0 must be above 0 (mixup)"),
+            ("kind = 'mixup'\nlabels = 'or'", "augment[0].labels: a clip of a single_label task"),
+            ("kind = 'echo'", "unknown variant `echo`"),
+            ("kind = 'gain'\nseconds = 1.0", "unknown field `seconds`"),
+        ] {
+            let error = refusal(&format!("[[augment]]\n{text}\n"));
+            assert!(error.contains(expected), "{error}");
+        }
+        let or = "[[augment]]\nkind = 'mixup'\nlabels = 'or'";
+        check(or, Task::MultiLabel, FeatureKind::LogMel).unwrap();
+    }
+
+    #[test]
+    fn an_order_that_cannot_be_kept_is_refused() {
+        let list = |kinds: [&str; 2]| kinds.map(|kind| format!("[[augment]]\nkind = '{kind}'\n")).concat();
+        let error = refusal(&list(["spec_augment", "gain"]));
+        assert!(error.starts_with("augment[1].kind: gain cannot come after spec_augment"), "{error}");
+        assert!(refusal(&list(["mixup", "spec_augment"])).contains("after mixup"));
+        check(&list(["gain", "spec_augment"]), Task::SingleLabel, FeatureKind::LogMel).unwrap();
+    }
+
+    #[test]
+    fn waveforms_have_no_rows_to_mask() {
+        let error = check(
+            "[[augment]]\nkind = 'spec_augment'\nfreq_width = 1\n",
+            Task::SingleLabel,
+            FeatureKind::Waveform,
+        );
+        assert!(error.unwrap_err().contains("features.kind is waveform"));
+        check("[[augment]]\nkind = 'mixup'\n", Task::SingleLabel, FeatureKind::Waveform).unwrap();
+    }
+}
