@@ -1,5 +1,6 @@
 //! Reading TOML: files, `--set section.key=value`, and errors that name the field.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
@@ -40,6 +41,45 @@ impl ConfigError {
     pub fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Field { field: field.into(), reason: reason.into() }
     }
+}
+
+/// The mistake of a field that stands inside `section`.
+pub fn within(section: &str, error: ConfigError) -> ConfigError {
+    match error {
+        ConfigError::Field { field, reason } => ConfigError::field(format!("{section}.{field}"), reason),
+        other => other,
+    }
+}
+
+/// What two configurations have otherwise: `section.key = 1, now 2`, in the order of the first. Tables of a list are named by
+/// their `name`.
+pub fn differences(old: &Table, new: &Table) -> Vec<String> {
+    let (old, new) = (leaves(old), leaves(new));
+    let value =
+        |of: &BTreeMap<String, String>, key: &str| of.get(key).map_or("nothing", String::as_str).to_owned();
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differs = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
+    differs.map(|key| format!("{key} = {}, now {}", value(&old, key), value(&new, key))).collect()
+}
+
+/// The values of a configuration by their full names.
+fn leaves(table: &Table) -> BTreeMap<String, String> {
+    fn gather(name: &str, value: &Value, into: &mut BTreeMap<String, String>) {
+        let inner = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+        match value {
+            Value::Table(table) => table.iter().for_each(|(key, value)| gather(&inner(key), value, into)),
+            Value::Array(items) if items.iter().any(Value::is_table) => {
+                for (i, item) in items.iter().enumerate() {
+                    let name = item.get("name").and_then(Value::as_str);
+                    gather(&inner(name.unwrap_or(&(i + 1).to_string())), item, into);
+                }
+            }
+            _ => _ = into.insert(name.to_owned(), value.to_string()),
+        }
+    }
+    let mut all = BTreeMap::new();
+    gather("", &Value::Table(table.clone()), &mut all);
+    all
 }
 
 /// Reads the TOML file `path` and applies the `--set section.key=value` assignments `sets`.
@@ -116,12 +156,13 @@ fn offending<'a>(text: &'a str, error: &toml::de::Error) -> Option<(usize, &'a s
     Some((number + 1, text.lines().nth(number).unwrap_or("").trim()))
 }
 
-fn one_line(message: &str) -> String {
+/// The parser's sentence without its line breaks.
+pub fn one_line(message: &str) -> String {
     message.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 /// Applies one `section.key=value` assignment. The value is read as TOML; if that fails, as a string,
-/// so `--set model.name=cnn` needs no inner quotes.
+/// so `--set model.name=cnn` needs no inner quotes. A table of a list goes by its `name`: `stages.noisy.share=0.5`.
 fn apply_set(table: &mut Table, assignment: &str) -> Result<(), ConfigError> {
     let bad = |reason: &str| ConfigError::field(format!("--set {assignment}"), reason);
     let (key, text) = assignment.split_once('=').ok_or_else(|| bad("expected section.key=value"))?;
@@ -133,12 +174,20 @@ fn apply_set(table: &mut Table, assignment: &str) -> Result<(), ConfigError> {
     let mut parts: Vec<&str> = key.trim().split('.').collect();
     let last = parts.pop().filter(|k| !k.is_empty()).ok_or_else(|| bad("the key is empty"))?;
     let mut target = table;
-    for part in parts {
-        target = target
-            .entry(part)
-            .or_insert_with(|| Value::Table(Table::new()))
-            .as_table_mut()
-            .ok_or_else(|| bad(&format!("{part} is a value, not a section")))?;
+    let mut parts = parts.into_iter();
+    while let Some(part) = parts.next() {
+        target = match target.entry(part).or_insert_with(|| Value::Table(Table::new())) {
+            Value::Table(section) => section,
+            Value::Array(items) => {
+                let name = parts.next().unwrap_or_default();
+                let item = items.iter_mut().filter_map(Value::as_table_mut);
+                let mut named = item.filter(|item| item.get("name").and_then(Value::as_str) == Some(name));
+                named
+                    .next()
+                    .ok_or_else(|| bad(&format!("nothing in the list {part} has the name `{name}`")))?
+            }
+            _ => return Err(bad(&format!("{part} is a value, not a section"))),
+        };
     }
     target.insert(last.to_owned(), value);
     Ok(())
@@ -197,6 +246,17 @@ mod tests {
         apply_set(&mut t, "model.name=cnn").unwrap();
         assert_eq!(t["training"]["epochs"].as_integer(), Some(5));
         assert_eq!(t["model"]["name"].as_str(), Some("cnn"));
+    }
+
+    #[test]
+    fn tables_of_a_list_go_by_their_names() {
+        let mut t = table("[[stages]]\nname = 'noisy'\n[[stages]]\nname = 'curated'\n");
+        let before = t.clone();
+        apply_set(&mut t, "stages.curated.training.epochs=5").unwrap();
+        assert_eq!(t["stages"][1]["training"]["epochs"].as_integer(), Some(5));
+        assert_eq!(differences(&before, &t), ["stages.curated.training.epochs = nothing, now 5"]);
+        let error = apply_set(&mut t, "stages.tidy.share=1").unwrap_err().to_string();
+        assert!(error.contains("nothing in the list stages has the name `tidy`"), "{error}");
     }
 
     #[test]

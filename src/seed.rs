@@ -33,6 +33,8 @@ pub enum Purpose {
     Mix = 9,
     /// Mixing of training clips with one another (item: the place of their batch's first clip in the order of the epoch).
     MixClips = 10,
+    /// Which clips a share of the training clips has.
+    Share = 11,
 }
 
 /// The seed of an experiment.

@@ -77,6 +77,10 @@ impl Observer for Progress<'_> {
                 self.output.say(&format!("starting from {started}"));
                 started.warnings.iter().for_each(|warning| self.output.warn(warning));
             }
+            Event::Stage { info, number, stages } => self.output.say(&format!(
+                "stage {number} of {stages}, {}: {} clips train {} parameters",
+                info.name, info.clips, info.trainable_parameters,
+            )),
             Event::Step { epoch, epochs, step, steps, loss, clips_per_second } => {
                 self.bar(STEPS, *step, *steps, |bar| {
                     bar.set_prefix(format!("epoch {epoch}/{epochs}"));

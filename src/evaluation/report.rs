@@ -12,7 +12,7 @@ use crate::decision::{DecisionConfig, Task};
 use crate::files::write_file;
 use crate::metrics::{self, ClassScores, ClassificationReport, Confusion, Interval, Lwlrap, argmax, wilson};
 use crate::seed::Seed;
-use crate::training::{EpochRow, RunInfo};
+use crate::training::{EpochRow, RunInfo, StageInfo};
 
 /// Format of `report.json`; a higher number means that a key changed its meaning.
 pub(super) const FORMAT: u32 = 1;
@@ -53,6 +53,8 @@ pub fn protocol(run: &RunInfo) -> Vec<(String, String)> {
     let parameters =
         format!("{} ({} trainable)", thousands(run.parameters), thousands(run.trainable_parameters));
     let clips = run.clips;
+    let stages = run.stages.iter().map(stage).collect::<Vec<_>>().join("; ");
+    let stages = (!stages.is_empty()).then_some(("stages", stages));
     let rows = [
         ("recipe", run.name.clone()),
         ("model", run.model.clone()),
@@ -71,7 +73,13 @@ pub fn protocol(run: &RunInfo) -> Vec<(String, String)> {
         ("device", run.device.clone()),
         ("training time", format!("{}, {} an epoch", duration(run.seconds), duration(run.seconds_per_epoch))),
     ];
-    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    rows.into_iter().chain(stages).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A stage of training in a few words.
+fn stage(stage: &StageInfo) -> String {
+    let (clips, trainable) = (stage.clips, thousands(stage.trainable_parameters));
+    format!("{}: {clips} clips, {trainable} trainable, epoch {} kept", stage.name, stage.best_epoch)
 }
 
 /// Writes the report of one part of the data into `dir`, which is created when missing.

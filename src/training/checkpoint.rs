@@ -20,6 +20,7 @@ use super::Error;
 use super::learner::Learner;
 use super::per_parameter::PerParameter;
 use super::results::EpochRow;
+use super::run_info::StageInfo;
 use crate::files::sha256;
 
 /// How many checkpoints stay on disk.
@@ -54,10 +55,13 @@ pub struct State {
     pub clips: usize,
     /// Seconds spent in that epoch so far.
     pub seconds: f64,
-    /// Finished epochs.
+    /// Finished epochs, those of earlier stages too.
     pub rows: Vec<EpochRow>,
-    /// Number of the best epoch so far.
+    /// Number of the best epoch of this stage so far.
     pub best_epoch: Option<usize>,
+    /// Stages that are through, of several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finished: Vec<StageInfo>,
     /// sha256 of what the run is: resolved recipe and data. A checkpoint of another run is refused.
     pub fingerprint: String,
 }
@@ -76,8 +80,20 @@ impl State {
             seconds: 0.0,
             rows: Vec::new(),
             best_epoch: None,
+            finished: Vec::new(),
             fingerprint,
         }
+    }
+
+    /// Epochs of the stages that are through.
+    pub fn epochs_before(&self) -> usize {
+        self.finished.iter().map(|stage| stage.epochs).sum()
+    }
+
+    /// Goes on to the first epoch of the next stage; `finished` is the one before.
+    pub fn next_stage(&mut self, finished: StageInfo) {
+        self.finished.push(finished);
+        self.best_epoch = None;
     }
 }
 
@@ -158,53 +174,56 @@ fn named(folder: &Path, prefix: &str) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The newest checkpoint that is whole; `damaged` names newer ones that are not.
-pub struct Loaded {
+/// The newest checkpoint that is whole.
+pub struct Saved {
+    /// Where it lies.
+    pub path: PathBuf,
     /// The state.
     pub state: State,
-    /// The network, the optimiser and all else that training changes, as they were.
-    pub learner: Learner,
-    /// Newer checkpoints that had to be passed over.
+    /// Newer checkpoints that are damaged and had to be passed over.
     pub damaged: Vec<PathBuf>,
+    files: Files,
 }
 
-/// Loads the newest whole checkpoint into `fresh`; `None` when there is no checkpoint at all.
-///
-/// # Errors
-///
-/// [`Error::Resume`] when checkpoints exist and none is whole, or when the newest whole one is of
-/// another run.
-pub fn load(
-    folder: &Path,
-    fingerprint: &str,
-    fresh: &Learner,
-    device: &Device,
-) -> Result<Option<Loaded>, Error> {
-    if !folder.exists() {
-        return Ok(None);
-    }
-    let all = list(folder).map_err(Error::io(folder))?;
-    let mut damaged = Vec::new();
-    for path in all.iter().rev() {
-        match read(path) {
-            Some((state, _)) if state.fingerprint != fingerprint => {
-                let reason = "its recipe or data differ from the ones given; use the same, or another --out";
-                return Err(Error::Resume { path: path.clone(), reason: reason.to_owned() });
+impl Saved {
+    /// Finds the newest whole checkpoint of a folder; `None` when there is no checkpoint at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resume`] when checkpoints exist and none is whole.
+    pub fn find(folder: &Path) -> Result<Option<Self>, Error> {
+        if !folder.exists() {
+            return Ok(None);
+        }
+        let all = list(folder).map_err(Error::io(folder))?;
+        let mut damaged = Vec::new();
+        for path in all.into_iter().rev() {
+            match read(&path) {
+                Some((state, files)) => return Ok(Some(Self { path, state, damaged, files })),
+                None => damaged.push(path),
             }
-            Some((state, files)) => {
-                let misfit = |reason| Error::Resume { path: path.clone(), reason };
-                let learner = restore(files, fresh, device).map_err(misfit)?;
-                return Ok(Some(Loaded { state, learner, damaged }));
-            }
-            None => damaged.push(path.clone()),
+        }
+        match damaged.first() {
+            None => Ok(None),
+            Some(path) => Err(Error::Resume {
+                path: path.clone(),
+                reason: format!(
+                    "none of {} checkpoints is whole; start again in another --out",
+                    damaged.len()
+                ),
+            }),
         }
     }
-    match damaged.first() {
-        None => Ok(None),
-        Some(path) => Err(Error::Resume {
-            path: path.clone(),
-            reason: format!("none of {} checkpoints is whole; start again in another --out", damaged.len()),
-        }),
+
+    /// The network, the optimiser and all else that training changes, as they were. `fresh` is the learner of the stage in
+    /// which they were saved.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resume`] when they are of another network.
+    pub fn learner(self, fresh: &Learner, device: &Device) -> Result<Learner, Error> {
+        let Self { path, files, .. } = self;
+        restore(files, fresh, device).map_err(|reason| Error::Resume { path, reason })
     }
 }
 

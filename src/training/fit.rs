@@ -47,6 +47,8 @@ pub struct Fit<'a> {
     pub seed: Seed,
     /// Where to write.
     pub run_dir: &'a RunDir,
+    /// Name of the stage, in a run of several.
+    pub stage: Option<&'a str>,
     /// Training clips, shuffled.
     pub train: &'a ClipLoader,
     /// Validation clips, sequential.
@@ -62,9 +64,9 @@ pub struct Fit<'a> {
 }
 
 impl Fit<'_> {
-    /// Trains from `state` on.
+    /// Trains from `state` on, to the end of its stage.
     pub fn run(&self, mut learner: Learner, mut state: State) -> Result<(Ended, State), Error> {
-        while state.epoch <= self.config.epochs {
+        while state.epoch <= self.last_epoch(&state) {
             if self.out_of_patience(&state) {
                 return Ok((Ended::EarlyStopping, state));
             }
@@ -76,6 +78,11 @@ impl Fit<'_> {
             }
         }
         Ok((Ended::Finished, state))
+    }
+
+    /// Number of the last epoch there will be.
+    fn last_epoch(&self, state: &State) -> usize {
+        state.epochs_before() + self.config.epochs
     }
 
     /// The batches of one epoch, from `state.step` on. Gives also the time for which the network waited for clips, or
@@ -95,7 +102,7 @@ impl Fit<'_> {
             state.seconds = earlier + start.elapsed().as_secs_f64();
             self.observer.event(&Event::Step {
                 epoch: state.epoch,
-                epochs: self.config.epochs,
+                epochs: self.last_epoch(state),
                 step: state.step,
                 steps: self.train.num_batches(),
                 loss: state.loss_sum / state.clips as f64,
@@ -158,9 +165,10 @@ impl Fit<'_> {
         Learner { model, optimizer, gradients: PerParameter::default(), average }
     }
 
-    /// Steps of the optimiser up to the one that the last batch belongs to, from the beginning of the run.
+    /// Steps of the optimiser up to the one that the last batch belongs to, from the beginning of the stage.
     fn updates(&self, state: &State) -> usize {
-        (state.epoch - 1) * self.updates_per_epoch() + state.step.div_ceil(self.config.accumulate)
+        (state.epoch - state.epochs_before() - 1) * self.updates_per_epoch()
+            + state.step.div_ceil(self.config.accumulate)
     }
 
     fn updates_per_epoch(&self) -> usize {
@@ -173,7 +181,7 @@ impl Fit<'_> {
             step: self.updates(state) - 1,
             steps_per_epoch: self.updates_per_epoch(),
             epochs: self.config.epochs,
-            rows: &state.rows,
+            rows: &state.rows[state.epochs_before()..],
         };
         self.config.schedule.rate(self.config.learning_rate, self.config.warmup_epochs, &moment)
     }
@@ -187,6 +195,7 @@ impl Fit<'_> {
         let (logits, targets, classes) = (&valid.logits, &valid.targets, valid.num_classes);
         let row = EpochRow {
             epoch: state.epoch,
+            stage: self.stage.map(str::to_owned),
             time: state.seconds + start.elapsed().as_secs_f64(),
             train_loss: state.loss_sum / state.clips as f64,
             train_accuracy: state.correct as f64 / state.clips as f64,
@@ -209,6 +218,8 @@ impl Fit<'_> {
         state.rows.push(row);
         if best {
             save(&self.run_dir.best_weights(), &weights)?;
+            // The next stage begins with these.
+            self.stage.map_or(Ok(()), |stage| save(&self.run_dir.stage_weights(stage), &weights))?;
         }
         save(&self.run_dir.last_weights(), &weights)?;
         results::write(&self.run_dir.results(), &state.rows)?;

@@ -19,6 +19,7 @@ mod run_dir;
 pub mod run_info;
 pub mod schedule;
 mod score;
+pub mod stages;
 mod tensors;
 
 pub use error::Error;
@@ -27,5 +28,6 @@ pub use recipe::{DataConfig, Recipe, TrainingConfig};
 pub use results::EpochRow;
 pub use run::{Outcome, Prepared, RunOptions, prepare, start, starting, train};
 pub use run_dir::RunDir;
-pub use run_info::{ClipCounts, RunInfo, Versions};
+pub use run_info::{ClipCounts, RunInfo, StageInfo, Versions};
 pub use score::{Scored, score};
+pub use stages::{Planned, TrainingStage};

@@ -16,6 +16,15 @@ pub enum Event<'a> {
     Ready(&'a super::Prepared),
     /// The network carries the weights it starts from.
     Started(&'a crate::pretrained::Started),
+    /// One of several stages begins or goes on.
+    Stage {
+        /// Its name, and what trains in it.
+        info: &'a super::StageInfo,
+        /// From 1.
+        number: usize,
+        /// Of how many.
+        stages: usize,
+    },
     /// An optimiser step was made.
     Step {
         /// From 1.

@@ -19,6 +19,7 @@ use super::optimizer::Optimizer;
 use super::per_parameter::GradientClipping;
 use super::results::EpochRow;
 use super::schedule::Schedule;
+use super::stages::TrainingStage;
 
 /// An experiment, complete: task, data, split, audio, features, model, training and decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,9 @@ pub struct Recipe {
     /// When the answer is "indeterminate".
     #[serde(default)]
     pub decision: DecisionConfig,
+    /// Stages of training, one after the other; what they do not say is as above. Default: one stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<TrainingStage>,
 }
 
 /// Recipes inside the program, by name: those of `recipes/`.
@@ -196,7 +200,7 @@ pub struct TrainingConfig {
     pub weights: Option<String>,
     /// Early stopping: epochs without improvement before training ends; 0 never stops early. Default 10.
     pub patience: usize,
-    /// Stages of the network that stay as they are: their names, ranges such as `..layer2`, the last ones in front of the
+    /// Stages of the network (not of the training) that stay as they are: their names, ranges such as `..layer2`, the last ones in front of the
     /// head (`last 2`), or `backbone`; see [`ModelConfig::frozen_stages`]. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub frozen: Vec<String>,
@@ -350,7 +354,8 @@ impl Recipe {
             data.mix.get_or_insert_default();
         }
         let training = self.training.resolved(self.task);
-        Self { data, features: self.features.resolve(&self.audio), training, ..self.clone() }
+        let stages = self.resolved_stages();
+        Self { data, features: self.features.resolve(&self.audio), training, stages, ..self.clone() }
     }
 
     /// The stages of the network that training leaves as they are.
@@ -380,13 +385,14 @@ impl Recipe {
             return Err(ConfigError::field("model.pixels", reason));
         }
         // The number of classes is the data's; two are the least any network accepts.
-        self.model.validate(extractor.shape(), 2)
+        self.model.validate(extractor.shape(), 2)?;
+        self.validate_stages()
     }
 }
 
 impl TrainingConfig {
     /// The same with the defaults that follow from the task written out.
-    fn resolved(&self, task: Task) -> Self {
+    pub(super) fn resolved(&self, task: Task) -> Self {
         Self {
             loss: Some(self.loss.unwrap_or(Loss::of(task))),
             monitor: Some(self.monitor.unwrap_or(Monitor::of(task))),

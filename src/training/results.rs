@@ -9,10 +9,13 @@ use crate::files::write_file;
 use crate::tables::{Mistake, Record, Table};
 
 /// What one epoch gave. Figures that an older file does not have are NaN.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct EpochRow {
-    /// Number of the epoch, from 1.
+    /// Number of the epoch, from 1 and on through all stages.
     pub epoch: usize,
+    /// Name of the stage, in a run of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// Wall time of this epoch in seconds, validation included.
     pub time: f64,
     /// Mean loss over the training clips, without penalties on weights (cross-entropies are in nats).
@@ -102,6 +105,7 @@ mod tests {
     fn row(epoch: usize) -> EpochRow {
         EpochRow {
             epoch,
+            stage: None,
             time: 20.25 * epoch as f64,
             train_loss: 1.0 / 3.0,
             train_accuracy: 0.1 + 0.2,
@@ -132,12 +136,23 @@ mod tests {
     }
 
     #[test]
+    fn only_runs_of_several_stages_have_a_column_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.csv");
+        let rows = ["noisy", "curated"].map(|stage| EpochRow { stage: Some(stage.to_owned()), ..row(1) });
+        write(&path, &rows).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("epoch,stage,time,") && text.contains("\n1,curated,20.25,"), "{text}");
+        assert_eq!(read(&path).unwrap()[1].stage.as_deref(), Some("curated"));
+    }
+
+    #[test]
     fn what_an_older_file_does_not_tell_is_not_zero() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.csv");
         let header = "epoch,time,train/loss,train/accuracy,val/loss,val/accuracy,lr,clips_per_second";
         std::fs::write(&path, format!("{header}\n1,2,3,0.5,4,0.25,0.001,9\n")).unwrap();
-        let row = read(&path).unwrap()[0];
+        let row = &read(&path).unwrap()[0];
         assert!(row.valid_lwlrap.is_nan() && row.valid_macro_f1.is_nan() && row.lr > 0.0);
     }
 

@@ -1,18 +1,19 @@
 //! One run, from a recipe and data to trained weights in a run directory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 
-use super::checkpoint::{self, State};
+use super::checkpoint::{Saved, State};
 use super::fit::{Ended, Fit};
 use super::learner::Learner;
 use super::loss::{ClassWeights, Loss, Objective};
 use super::recipe::Sampler;
 use super::run_dir::save;
-use super::{ClipCounts, Error, Event, Observer, Recipe, RunDir, RunInfo, Versions};
+use super::{ClipCounts, Error, Event, Observer, Planned, Recipe, RunDir, RunInfo, StageInfo, Versions};
 use crate::audio::AudioConfig;
 use crate::config::{self, ConfigError};
 use crate::dataset::mix::{Corpus, MixConfig, Mixer};
@@ -67,6 +68,15 @@ pub struct Prepared {
     pub parameters: usize,
 }
 
+impl Prepared {
+    /// Some of its clips, features through `cache`, not yet standardised.
+    fn set(&self, clips: &[usize], cache: &Arc<FeatureCache>) -> Result<ClipSet, Error> {
+        let (manifest, labels, extractor) =
+            (self.manifest.clone(), self.labels.clone(), self.extractor.clone());
+        Ok(ClipSet::new(manifest, clips.to_vec(), labels, extractor, Some(Arc::clone(cache)))?)
+    }
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct Outcome {
@@ -107,19 +117,40 @@ pub fn prepare(
         indices.iter().for_each(|&i| manifest.entries[i].split = Some(split));
     }
     recipe.decision.validate_for(labels.names())?;
-    if let Some(weights) = &recipe.training.class_weights {
-        weights.of(&labels, &[])?;
-    }
     recipe.model.validate(extractor.shape(), labels.len())?;
-    let frozen: Vec<String> = recipe.frozen_stages()?.into_iter().map(|stage| stage.name).collect();
-    if !frozen.is_empty() && recipe.training.weights.is_none() {
-        splits.warnings.push(format!(
-            "stages that are frozen with the random weights they begin with, as nothing trained them before: {}",
-            frozen.join(", ")
-        ));
-    }
     let parameters = recipe.model.parameters(extractor.shape(), labels.len());
-    Ok(Prepared { manifest: Arc::new(manifest), split, splits, labels, extractor, parameters })
+    let mut prepared =
+        Prepared { manifest: Arc::new(manifest), split, splits, labels, extractor, parameters };
+    let warnings = check_plan(&recipe.plan()?, &prepared)?;
+    prepared.splits.warnings.extend(warnings);
+    Ok(prepared)
+}
+
+/// Refuses stages that do not fit the clips, before anything is decoded. Gives what must be known of them.
+fn check_plan(plan: &[Planned], prepared: &Prepared) -> Result<Vec<String>, Error> {
+    let mut unused: BTreeSet<usize> = prepared.splits.train.iter().copied().collect();
+    for planned in plan {
+        planned.clips(prepared)?.iter().for_each(|clip| _ = unused.remove(clip));
+        if let Some(weights) = &planned.recipe.training.class_weights {
+            weights.of(&prepared.labels, &[])?;
+        }
+    }
+    let mut warnings = Vec::new();
+    if let Some(Planned { recipe, .. }) = plan.first().filter(|first| first.recipe.training.weights.is_none())
+    {
+        let frozen: Vec<String> = recipe.frozen_stages()?.into_iter().map(|stage| stage.name).collect();
+        if !frozen.is_empty() {
+            warnings.push(format!(
+                "stages that are frozen with the random weights they begin with, as nothing trained them before: {}",
+                frozen.join(", ")
+            ));
+        }
+    }
+    if !unused.is_empty() {
+        let (unused, all) = (unused.len(), prepared.splits.train.len());
+        warnings.push(format!("{unused} of {all} training clips are in no stage"));
+    }
+    Ok(warnings)
 }
 
 /// Refuses clips with another number of labels than the task has.
@@ -206,13 +237,16 @@ fn check_heard(seconds: f64, audio: &AudioConfig) -> Result<(), ConfigError> {
     Err(ConfigError::field("audio.clip_seconds", reason))
 }
 
-/// The weights the recipe starts from, if it names any; they must be there.
-pub fn starting(recipe: &Recipe) -> Result<Option<Starting>, Error> {
-    let weights = recipe.training.weights.as_deref();
-    Ok(weights.map(|weights| Starting::find(weights, &recipe.model)).transpose()?)
+/// The weights each stage starts from, where it names any; they must be there.
+pub fn starting(plan: &[Planned]) -> Result<Vec<Option<Starting>>, Error> {
+    let find = |Planned { recipe, .. }: &Planned| {
+        let weights = recipe.training.weights.as_deref();
+        Ok(weights.map(|weights| Starting::find(weights, &recipe.model)).transpose()?)
+    };
+    plan.iter().map(find).collect()
 }
 
-/// The network as training begins: random, or with the weights it starts from.
+/// The network as a stage begins: random, or with the weights it starts from.
 pub fn start(
     recipe: &Recipe,
     prepared: &Prepared,
@@ -255,81 +289,176 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
     let device = models::device(&options.device)?;
-    let precision = recipe.training.precision.on(&device)?;
+    let plan = recipe.plan()?;
+    plan.iter().try_for_each(|planned| planned.recipe.training.precision.on(&device).map(|_| ()))?;
     let run_dir = RunDir::new(&options.out);
     let empty = std::fs::read_dir(run_dir.path()).is_ok_and(|mut entries| entries.next().is_none());
     if !options.resume && run_dir.path().exists() && !empty {
         return Err(Error::Exists { path: options.out.clone() });
     }
     check_writable(&run_dir)?;
-    let starting = starting(recipe)?;
+    let mut starting = starting(&plan)?;
     let mut prepared = prepare(recipe, options.data.as_deref(), observer, stop)?;
     let recipe = &Recipe { split: prepared.split.clone(), ..recipe.clone() };
-    let fingerprint = fingerprint(recipe, &prepared, starting.as_ref())?;
-    let seed = Seed(recipe.seed);
-    let (model, started) = start(recipe, &prepared, starting, &device.clone().autodiff())?;
-    let frozen = recipe.frozen_stages()?;
-    let model = model.freeze(&frozen);
-    let training = &recipe.training;
-    let mut learner = Learner::new(model, training.optimizer.init(), training.ema > 0.0);
-    let mut state = State::start(fingerprint.clone());
+    let fingerprint = fingerprint(recipe, &prepared, &starting)?;
+    let saved = if options.resume { Saved::find(&run_dir.checkpoints())? } else { None };
+    let same = |state: &State| state.fingerprint == fingerprint && state.finished.len() < plan.len();
+    if let Some(saved) = saved.as_ref().filter(|saved| !same(&saved.state)) {
+        return Err(Error::Resume { path: saved.path.clone(), reason: another_run(&run_dir, recipe) });
+    }
+    let mut state = match &saved {
+        Some(saved) => saved.state.clone(),
+        None => State::start(fingerprint),
+    };
+    let now = state.finished.len();
+    let (mut learner, of_now) = begin(&plan[now], starting[now].take(), &prepared, &device)?;
+    // What became of the weights that stages name. Those of later ones are tried too: now they are refused in time.
+    let started = plan.iter().zip(&starting).enumerate().map(|(number, (planned, weights))| match weights {
+        _ if number == now => Ok(of_now.clone()),
+        Some(weights) => Ok(begin(planned, Some(weights.clone()), &prepared, &device)?.1),
+        None => Ok(None),
+    });
+    let started: Vec<Option<Started>> = started.collect::<Result<_, Error>>()?;
     let mut damaged = Vec::new();
-    if options.resume
-        && let Some(loaded) = checkpoint::load(&run_dir.checkpoints(), &fingerprint, &learner, &device)?
-    {
-        (learner, state, damaged) = (loaded.learner, loaded.state, loaded.damaged);
-    } else if let Some(started) = &started {
+    if let Some(saved) = saved {
+        damaged.clone_from(&saved.damaged);
+        learner = saved.learner(&learner, &device)?;
+    } else if let Some(started) = &started[0] {
         observer.event(&Event::Started(started));
     }
-    let trainable = learner.model.trainable_parameters(&frozen);
 
     let cache = Arc::new(match &options.cache {
         Some(folder) => FeatureCache::on_disk(folder)?,
         None => FeatureCache::in_memory(MEMORY_CACHE),
     });
-    let (manifest, labels) = (Arc::clone(&prepared.manifest), Arc::clone(&prepared.labels));
-    let extractor = Arc::clone(&prepared.extractor);
-    let set = |indices: &[usize]| {
-        let (manifest, labels, extractor) = (manifest.clone(), labels.clone(), extractor.clone());
-        ClipSet::new(manifest, indices.to_vec(), labels, extractor, Some(Arc::clone(&cache)))
-    };
     let all: Vec<usize> = prepared.splits.parts().into_iter().flat_map(|(_, part)| part.to_vec()).collect();
-    let looks = check(&set(&all)?, observer)?;
-    prepared.split.check_twins(&manifest.entries, &mut prepared.splits, &looks)?;
-    let splits = &prepared.splits;
+    let looks = check(&prepared.set(&all, &cache)?, observer)?;
+    prepared.split.check_twins(&prepared.manifest.entries, &mut prepared.splits, &looks)?;
     observer.event(&Event::Ready(&prepared));
 
-    let train_set = set(&splits.train)?;
     let stats = match prepared.extractor.config().fixed_stats() {
         Some(stats) => stats,
-        None => train_set.stats()?,
+        None => prepared.set(&prepared.splits.train, &cache)?.stats()?,
     };
     write_inputs(&run_dir, recipe, &prepared, stats)?;
 
-    let objective = objective(recipe, &train_set, &labels)?;
-    let batch_size = training.batch_size;
-    let order = match training.sampler {
-        Sampler::Shuffled => Order::Shuffled(seed),
-        Sampler::Balanced => Order::Balanced(seed),
-    };
-    let train_set = Arc::new(train_set.with_stats(stats).with_augmentations(recipe.augment.clone()));
-    let valid_set = Arc::new(set(&splits.valid)?.with_stats(stats));
-    let fit = Fit {
-        config: training,
-        objective: &objective,
-        labels: &labels,
-        seed,
+    let valid = Arc::new(prepared.set(&prepared.splits.valid, &cache)?.with_stats(stats));
+    let shared = Shared {
+        prepared: &prepared,
+        cache,
+        stats,
+        valid,
         run_dir: &run_dir,
-        train: &ClipLoader::new(train_set, batch_size, order),
-        valid: &ClipLoader::new(valid_set, batch_size, Order::Sequential),
         device: &device,
-        precision,
         observer,
         stop,
     };
-    let (ended, state) = fit.run(learner, state)?;
-    write_info(&run_dir, recipe, &prepared, (trainable, started), options, &state)?;
+    let (ended, stage) = loop {
+        let number = state.finished.len();
+        let (ended, stage);
+        (ended, stage, state) = shared.train(&plan, learner, state)?;
+        let Some(next) = plan.get(number + 1).filter(|_| ended != Ended::Interrupted) else {
+            break (ended, stage);
+        };
+        learner = match &started[number + 1] {
+            Some(started) => {
+                observer.event(&Event::Started(started));
+                begin(next, starting[number + 1].take(), &prepared, &device)?.0
+            }
+            None => go_on(next, &run_dir.stage_weights(&stage.name), &prepared, &device)?,
+        };
+        state.next_stage(stage);
+    };
+    let started = started.into_iter().take(state.finished.len() + 1).flatten().last();
+    write_info(&run_dir, recipe, &prepared, (stage, started), options, &state)?;
     Ok(Outcome { ended, state, prepared, damaged })
+}
+
+/// What the stages of a run have in common.
+struct Shared<'a> {
+    prepared: &'a Prepared,
+    cache: Arc<FeatureCache>,
+    stats: Stats,
+    /// Validation clips, the same in all stages.
+    valid: Arc<ClipSet>,
+    run_dir: &'a RunDir,
+    device: &'a Device,
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+}
+
+impl Shared<'_> {
+    /// Trains the stage that `state` is in, to its end. Gives also what there is to say of it.
+    fn train(
+        &self,
+        plan: &[Planned],
+        learner: Learner,
+        state: State,
+    ) -> Result<(Ended, StageInfo, State), Error> {
+        let (number, labels) = (state.finished.len(), &self.prepared.labels);
+        let planned = &plan[number];
+        let (recipe, training) = (&planned.recipe, &planned.recipe.training);
+        let clips = planned.clips(self.prepared)?;
+        let info = StageInfo {
+            name: planned.name().unwrap_or_default().to_owned(),
+            clips: clips.len(),
+            trainable_parameters: learner.model.trainable_parameters(&recipe.frozen_stages()?) as u64,
+            ..StageInfo::default()
+        };
+        if planned.stage.is_some() {
+            let (number, stages) = (number + 1, plan.len());
+            self.observer.event(&Event::Stage { info: &info, number, stages });
+        }
+        let set = self.prepared.set(&clips, &self.cache)?.with_stats(self.stats);
+        let objective = objective(recipe, &set, labels)?;
+        let set = Arc::new(set.with_augmentations(recipe.augment.clone()));
+        let seed = Seed(recipe.seed);
+        let order = match training.sampler {
+            Sampler::Shuffled => Order::Shuffled(seed),
+            Sampler::Balanced => Order::Balanced(seed),
+        };
+        let fit = Fit {
+            config: training,
+            objective: &objective,
+            labels,
+            seed,
+            run_dir: self.run_dir,
+            stage: planned.name(),
+            train: &ClipLoader::new(set, training.batch_size, order),
+            valid: &ClipLoader::new(Arc::clone(&self.valid), training.batch_size, Order::Sequential),
+            device: self.device,
+            precision: training.precision.on(self.device)?,
+            observer: self.observer,
+            stop: self.stop,
+        };
+        let (ended, state) = fit.run(learner, state)?;
+        let epochs = state.rows.len() - state.epochs_before();
+        let info = StageInfo { epochs, best_epoch: state.best_epoch.unwrap_or(0), ..info };
+        Ok((ended, info, state))
+    }
+}
+
+/// The learner of a stage before its first step, with the weights that the stage names, or random ones.
+fn begin(
+    planned: &Planned,
+    starting: Option<Starting>,
+    prepared: &Prepared,
+    device: &Device,
+) -> Result<(Learner, Option<Started>), Error> {
+    let (model, started) = start(&planned.recipe, prepared, starting, &device.clone().autodiff())?;
+    Ok((learner(model, &planned.recipe)?, started))
+}
+
+/// As [`begin`], with the best weights of the stage before.
+fn go_on(planned: &Planned, weights: &Path, prepared: &Prepared, device: &Device) -> Result<Learner, Error> {
+    let bytes = std::fs::read(weights).map_err(Error::io(weights))?;
+    let (model, _) = start(&planned.recipe, prepared, None, &device.clone().autodiff())?;
+    learner(model.load_safetensors(bytes)?, &planned.recipe)
+}
+
+fn learner(model: Model, recipe: &Recipe) -> Result<Learner, Error> {
+    let (model, training) = (model.freeze(&recipe.frozen_stages()?), &recipe.training);
+    Ok(Learner::new(model, training.optimizer.init(), training.ema > 0.0))
 }
 
 /// What the recipe minimises; `train` are the clips by which classes are balanced.
@@ -383,7 +512,7 @@ fn write_info(
     run_dir: &RunDir,
     recipe: &Recipe,
     prepared: &Prepared,
-    (trainable, started_from): (usize, Option<Started>),
+    (stage, started_from): (StageInfo, Option<Started>),
     options: &RunOptions,
     state: &State,
 ) -> Result<(), Error> {
@@ -395,7 +524,7 @@ fn write_info(
         name: recipe.name.clone(),
         model: recipe.model.name().to_owned(),
         parameters: prepared.parameters as u64,
-        trainable_parameters: trainable as u64,
+        trainable_parameters: stage.trainable_parameters,
         seed: recipe.seed,
         epochs: state.rows.len(),
         best_epoch: best.map_or(0, |row| row.epoch),
@@ -403,6 +532,7 @@ fn write_info(
         best_valid_lwlrap: best.map(|row| row.valid_lwlrap),
         task: recipe.task,
         started_from,
+        stages: if recipe.stages.is_empty() { Vec::new() } else { [&state.finished[..], &[stage]].concat() },
         seconds,
         seconds_per_epoch: if state.rows.is_empty() { 0.0 } else { seconds / state.rows.len() as f64 },
         protocol: recipe.split.describe(),
@@ -424,19 +554,39 @@ fn write_info(
     save(&path, &bytes)
 }
 
-/// sha256 of what makes two runs the same run: everything in the resolved recipe but the number of epochs (a finished run
-/// may be prolonged, unless its learning rates led to its end), the clips with their parts, and the weights it started from.
-fn fingerprint(recipe: &Recipe, prepared: &Prepared, starting: Option<&Starting>) -> Result<String, Error> {
+/// The resolved recipe without what may change when a run goes on: where its data lie, and the number of epochs (a finished
+/// run may be prolonged, unless its learning rates led to its end or it has several stages).
+fn of_the_run(recipe: &Recipe) -> Recipe {
     let mut recipe = recipe.resolved();
-    if !recipe.training.schedule.knows_the_end() {
+    if !recipe.training.schedule.knows_the_end() && recipe.stages.is_empty() {
         recipe.training.epochs = 0;
     }
     recipe.data.path = None;
-    let mut text = format!("{}\n{}", recipe.to_toml()?, manifest_sha256(&prepared.manifest));
-    if let Some(starting) = starting {
+    recipe
+}
+
+/// sha256 of what makes two runs the same run: [`of_the_run`], the clips with their parts, and the weights it started from.
+fn fingerprint(recipe: &Recipe, prepared: &Prepared, starting: &[Option<Starting>]) -> Result<String, Error> {
+    let mut text = format!("{}\n{}", of_the_run(recipe).to_toml()?, manifest_sha256(&prepared.manifest));
+    for starting in starting.iter().flatten() {
         text += &format!("\n{}", starting.sha256());
     }
     Ok(sha256(text.as_bytes()))
+}
+
+/// Why the run that is in `run_dir` cannot go on with `recipe`.
+fn another_run(run_dir: &RunDir, recipe: &Recipe) -> String {
+    let table = |recipe: &Recipe| toml::Table::try_from(of_the_run(recipe)).unwrap_or_default();
+    let differences = match Recipe::read(&run_dir.recipe(), &[]) {
+        Ok(old) => config::differences(&table(&old), &table(recipe)),
+        Err(_) => Vec::new(),
+    };
+    let named = match &differences[..] {
+        [] => String::new(),
+        few @ ([_] | [_, _] | [_, _, _]) => format!(" ({})", few.join("; ")),
+        many => format!(" ({}; and {} more)", many[..2].join("; "), many.len() - 2),
+    };
+    format!("its recipe or data differ from the ones given{named}; use the same, or another --out")
 }
 
 /// sha256 over the clips: file name, labels, part, position and what a mixture is made of, in order. Folders do not

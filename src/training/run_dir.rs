@@ -6,8 +6,8 @@ use crate::files::write_file;
 /// Where the files of a run lie.
 ///
 /// Training writes `recipe.toml` (resolved), `labels.json`, `stats.json`, `manifest.csv`, `splits.json`,
-/// `results.csv` (one row an epoch), `checkpoints/`, `weights/{best,last}.safetensors` and `run.json`; evaluation
-/// adds `predictions.csv`, `report.{html,json}`, `confusion_matrix*.{svg,csv}` and `curves.svg`.
+/// `results.csv` (one row an epoch), `checkpoints/`, `weights/{best,last}.safetensors` (and `stage-NAME.safetensors` for each
+/// of several stages) and `run.json`; evaluation adds `predictions.csv`, `report.{html,json}`, `confusion_matrix*.{svg,csv}` and `curves.svg`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunDir(PathBuf);
 
@@ -57,9 +57,14 @@ impl RunDir {
         self.0.join("checkpoints")
     }
 
-    /// Weights of the best epoch on validation.
+    /// Weights of the best epoch on validation, with several stages of the newest one.
     pub fn best_weights(&self) -> PathBuf {
         self.0.join("weights/best.safetensors")
+    }
+
+    /// Weights of the best epoch of one of several stages; [`RunDir::best_weights`] are those of the last one.
+    pub fn stage_weights(&self, stage: &str) -> PathBuf {
+        self.0.join(format!("weights/stage-{stage}.safetensors"))
     }
 
     /// Weights of the last epoch.

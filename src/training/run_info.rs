@@ -17,7 +17,7 @@ pub struct RunInfo {
     /// All parameters of the network.
     #[serde(default)]
     pub parameters: u64,
-    /// Those that training changes.
+    /// Those that training changes, of several stages the last one.
     #[serde(default)]
     pub trainable_parameters: u64,
     /// The recipe's seed.
@@ -41,6 +41,9 @@ pub struct RunInfo {
     /// The weights it started from, when those were not random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_from: Option<Started>,
+    /// The stages of training, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageInfo>,
     /// Wall time of the training in seconds.
     #[serde(default)]
     pub seconds: f64,
@@ -74,6 +77,22 @@ pub struct RunInfo {
     /// From scores to a decision.
     #[serde(default)]
     pub decision: DecisionConfig,
+}
+
+/// One of several stages of training.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StageInfo {
+    /// Its name.
+    pub name: String,
+    /// Clips that trained in it.
+    pub clips: usize,
+    /// Numbers of the network that trained in it.
+    pub trainable_parameters: u64,
+    /// Epochs it took.
+    pub epochs: usize,
+    /// The epoch, counted through all stages, whose weights went on to the next stage or, from the last one, were kept.
+    pub best_epoch: usize,
 }
 
 /// Versions of the programs that made a run.

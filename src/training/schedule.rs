@@ -112,14 +112,14 @@ fn loss() -> Monitor {
     Monitor::Loss
 }
 
-/// Where in a run a step is.
+/// Where in a run, or in a stage of several, a step is.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
-    /// Steps before it, from the beginning of the run.
+    /// Steps before it, from the beginning.
     pub step: usize,
     /// Steps in every epoch.
     pub steps_per_epoch: usize,
-    /// Epochs in the run.
+    /// Epochs there will be.
     pub epochs: usize,
     /// Finished epochs.
     pub rows: &'a [EpochRow],

@@ -96,7 +96,7 @@ impl oido::training::Observer for StopAfter<'_> {
 
 /// Everything with a history: momentum, a schedule that follows validation, averaged weights, gradients that wait. Before
 /// them, after how many steps such a run is stopped, again and again.
-const HISTORY: [(usize, &str); 3] = [
+const HISTORY: [(usize, &str); 4] = [
     (
         1,
         "training.optimizer={name=\"sgd\",momentum=0.9,nesterov=true,weight_decay=0.01}\n\
@@ -114,6 +114,13 @@ const HISTORY: [(usize, &str); 3] = [
         6,
         "training.optimizer=sgd\ntraining.learning_rate=0.1\ntraining.schedule=one_cycle\ntraining.ema=0.99\n\
          training.loss=l_q",
+    ),
+    // After every step of both stages, with the change from one to the other between two of them.
+    (
+        1,
+        "augment=[{kind=\"noise\"},{kind=\"mixup\"}]\ntraining.ema=0.9\n\
+         stages=[{name=\"half\",share=0.5,training={epochs=2,optimizer=\"sgd\",schedule=\"cosine\",accumulate=2}},\
+         {name=\"whole\",augment=[],training={epochs=2,schedule={name=\"plateau\",patience=1,min_delta=0.5}}}]",
     ),
 ];
 
@@ -168,9 +175,26 @@ fn a_run_with_a_history_that_is_stopped_again_and_again_gives_the_same_bytes() {
             let lr: Vec<f64> = rows(&whole).iter().map(|row| row.lr).collect();
             assert!(lr[2] < lr[1], "the plateau is felt: {lr:?}");
         }
-        let best = |run: &str| std::fs::read(tones.path(run).join("weights/best.safetensors")).unwrap();
-        assert!(best(&parts) == best(&whole), "{history}");
+        let weights = |run: &str| -> BTreeMap<_, _> {
+            let files = std::fs::read_dir(tones.path(run).join("weights")).unwrap().map(Result::unwrap);
+            files.map(|file| (file.file_name(), std::fs::read(file.path()).unwrap())).collect()
+        };
+        assert_eq!(weights(&whole).len(), if history.contains("stages") { 4 } else { 2 });
+        assert!(weights(&parts) == weights(&whole), "{history}");
     }
+}
+
+#[test]
+fn another_list_of_stages_cannot_take_over_a_run() {
+    let tones = Tones::new();
+    let stages =
+        |epochs: usize| format!("stages=[{{name=\"a\",training={{epochs={epochs}}}}},{{name=\"b\"}}]");
+    let short = ["--set", "training.epochs=1", "--set"];
+    tones.ok(&Tones::train("run", &[&short[..], &[&stages(1)]].concat()));
+    let error = tones.error(2, &Tones::train("run", &[&["--resume"], &short[..], &[&stages(2)]].concat()));
+    assert!(error.contains("(stages.a.training.epochs = 1, now 2)"), "{error}");
+    let error = tones.error(2, &Tones::train("run", &["--resume", "--set", "training.epochs=1"]));
+    assert!(error.contains("stages.a.name = \"a\", now nothing"), "{error}");
 }
 
 #[test]
@@ -200,13 +224,26 @@ mod stopped {
         Tones::train(out, &[&EPOCHS[..], more].concat())
     }
 
-    /// Starts training and comes back, the run going on, when one more epoch is finished.
-    fn start(tones: &Tones, args: &[&str]) -> Child {
+    /// The same number of epochs in two stages.
+    const STAGES: [&str; 2] = [
+        "--set",
+        "stages=[{name=\"half\",share=0.5,training={epochs=6}},\
+         {name=\"whole\",training={epochs=6,optimizer=\"adamw\",ema=0.9}}]",
+    ];
+
+    /// Starts training and comes back, the run going on, when so many more epochs are finished.
+    fn start(tones: &Tones, args: &[&str], epochs: usize) -> Child {
+        start_until(tones, args, "epoch=", epochs)
+    }
+
+    /// Starts training and comes back when a line with this word was said so many times.
+    fn start_until(tones: &Tones, args: &[&str], word: &str, times: usize) -> Child {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("oido"));
         command.current_dir(tones.path("")).args(args).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.as_mut().unwrap()).lines().map(Result::unwrap);
-        assert!(lines.into_iter().any(|line| line.starts_with("epoch=")), "ended before it was stopped");
+        let mut said = lines.filter(|line| line.contains(word));
+        assert!(said.nth(times - 1).is_some(), "ended before it was stopped");
         child
     }
 
@@ -236,7 +273,11 @@ mod stopped {
     fn same_run(tones: &Tones, run: &str, whole: &str) {
         assert_eq!(results(tones, run), results(tones, whole));
         assert_eq!(results(tones, run).len(), 12);
-        assert!(tones.weights(run) == tones.weights(whole), "the weights differ");
+        for file in std::fs::read_dir(tones.path(whole).join("weights")).unwrap() {
+            let name = file.unwrap().file_name();
+            let bytes = |run: &str| std::fs::read(tones.path(run).join("weights").join(&name)).unwrap();
+            assert!(bytes(run) == bytes(whole), "{} differs", name.display());
+        }
     }
 
     /// Checkpoints, oldest first.
@@ -254,13 +295,60 @@ mod stopped {
         for (name, code, args) in
             [("TERM", 143, train("run", &[])), ("INT", 130, train("run", &["--resume"]))]
         {
-            assert_eq!(signal(start(&tones, &args), name), Some(code));
+            assert_eq!(signal(start(&tones, &args, 1), name), Some(code));
             let newest = checkpoints(&tones, "run").pop().unwrap();
             // In the middle of an epoch, where also the moving statistics of batch normalisation are in motion.
             assert!(!newest.to_string_lossy().ends_with("step-00000"), "{}", newest.display());
         }
         tones.ok(&train("run", &["--resume"]));
         same_run(&tones, "run", "whole");
+    }
+
+    /// The moments, from 0 when training begins to 1 when it ends, are spread evenly and shifted by the clock.
+    #[test]
+    #[ignore = "a minute; run it when checkpoints or stages change"]
+    fn twenty_kills_of_one_and_of_two_stages_leave_no_trace() {
+        for stages in [&[][..], &STAGES[..]] {
+            let tones = Tones::new();
+            tones.ok(&train("whole", stages));
+            let rows = oido::training::results::read(&tones.path("whole/results.csv")).unwrap();
+            let seconds: f64 = rows.iter().map(|row| row.time).sum();
+            let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+            let shift = f64::from(nanos / 1_000 % 1_000) / 1_000.0;
+            for kill in 0..20 {
+                let run = format!("run{kill}");
+                let mut child = start_until(&tones, &train(&run, stages), " classes; clips: ", 1);
+                std::thread::sleep(Duration::from_secs_f64(seconds * (f64::from(kill) + shift) / 20.0));
+                child.kill().unwrap();
+                child.wait().unwrap();
+                let saved = if tones.path(&run).join("checkpoints").exists() {
+                    checkpoints(&tones, &run)
+                } else {
+                    vec![]
+                };
+                println!(
+                    "{} stages, kill {kill}: newest checkpoint {:?}",
+                    1 + stages.len() / 2,
+                    saved.last().map(|path| path.file_name().unwrap().to_owned())
+                );
+                tones.ok(&train(&run, &[stages, &["--resume"]].concat()));
+                same_run(&tones, &run, "whole");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_of_two_stages_that_was_killed_in_either_goes_on() {
+        let tones = Tones::new();
+        tones.ok(&train("whole", &STAGES));
+        for epochs in [3, 8] {
+            let mut child = start(&tones, &train("run", &STAGES), epochs);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            tones.ok(&train("run", &[&STAGES[..], &["--resume"]].concat()));
+            same_run(&tones, "run", "whole");
+            std::fs::remove_dir_all(tones.path("run")).unwrap();
+        }
     }
 
     #[test]
@@ -271,7 +359,7 @@ mod stopped {
         let epoch = rows.iter().map(|row| row.time).sum::<f64>() / rows.len() as f64;
         let mut moments = Vec::new();
         for more in [&[][..], &["--resume"], &["--resume"]] {
-            let mut child = start(&tones, &train("run", more));
+            let mut child = start(&tones, &train("run", more), 1);
             let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
             // Up to an epoch and a half after one is finished: in a step, in validation or in a save.
             let moment = 1.5 * epoch * f64::from(nanos / 1_000 % 1_000) / 1_000.0;
@@ -305,6 +393,8 @@ fn a_run_goes_on_longer_but_not_with_another_network_or_front_end() {
         assert!(error.contains("cannot be resumed") && error.contains("recipe or data differ"), "{error}");
         assert_eq!(recipe(), before, "{set}: a refused run was changed");
     }
+    let error = tones.error(2, &Tones::train("run", &["--resume", "--set", "model.dense=17"]));
+    assert!(error.contains("(model.dense = 16, now 17)"), "{error}");
     // More epochs of the same run are no other run.
     tones.ok(&Tones::train("run", &["--resume", "--set", "training.epochs=2"]));
     tones.ok(&Tones::train("whole", &["--set", "training.epochs=2"]));

@@ -11,7 +11,7 @@ use crate::evaluation;
 use crate::features::Extractor;
 use crate::models;
 use crate::training::fit::Ended;
-use crate::training::{self, Event, Observer, Recipe, RunDir, RunOptions};
+use crate::training::{self, Event, Observer, Recipe, RunDir, RunOptions, StageInfo};
 
 /// Arguments of `oido train`.
 #[derive(Debug, clap::Args)]
@@ -98,18 +98,20 @@ fn dry_run(recipe: &Recipe, args: &Args, output: &Output) -> anyhow::Result<Exit
     let shape = Extractor::new(&recipe.audio, &recipe.features)?.shape();
     output.data(&recipe.resolved().to_toml()?);
     output.say(&format!("the recipe is valid; features {} x {}", shape.bins, shape.frames));
-    let starting = training::starting(recipe)?;
+    let plan = recipe.plan()?;
+    let starting = training::starting(&plan)?;
     if args.data.is_some() || recipe.data.path.is_some() {
         let (progress, stop) = (Progress::new(output), AtomicBool::new(false));
         let prepared = training::prepare(recipe, args.data.as_deref(), &progress, &stop)?;
         let device = models::device(&args.device)?;
         let classes = prepared.labels.len();
-        let trainable =
-            recipe.model.trainable_parameters(shape, classes, &recipe.frozen_stages()?, &device)?;
+        let trainable = |recipe: &Recipe| {
+            recipe.model.trainable_parameters(shape, classes, &recipe.frozen_stages()?, &device)
+        };
         prepared.splits.warnings.iter().for_each(|warning| output.warn(warning));
         output.say(&format!(
             "the data is valid: {}; {} classes, {} train, {} valid, {} test clips; {} has {} parameters, \
-             {trainable} of them trainable",
+             {} of them trainable",
             prepared.split.describe(),
             classes,
             prepared.splits.train.len(),
@@ -117,10 +119,20 @@ fn dry_run(recipe: &Recipe, args: &Args, output: &Output) -> anyhow::Result<Exit
             prepared.splits.test.len(),
             recipe.model.name(),
             prepared.parameters,
+            trainable(recipe)?,
         ));
-        let (_, started) = training::start(recipe, &prepared, starting, &device)?;
-        if let Some(started) = &started {
-            progress.event(&Event::Started(started));
+        for (number, (planned, starting)) in plan.iter().zip(starting).enumerate() {
+            let (_, started) = training::start(&planned.recipe, &prepared, starting, &device)?;
+            if let Some(started) = &started {
+                progress.event(&Event::Started(started));
+            }
+            if let Some(name) = planned.name() {
+                let clips = planned.clips(&prepared)?.len();
+                let trainable_parameters = trainable(&planned.recipe)? as u64;
+                let name = name.to_owned();
+                let info = StageInfo { name, clips, trainable_parameters, ..StageInfo::default() };
+                progress.event(&Event::Stage { info: &info, number: number + 1, stages: plan.len() });
+            }
         }
     }
     Ok(Exit::Done)
