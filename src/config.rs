@@ -107,6 +107,25 @@ pub fn parse<T: DeserializeOwned>(text: &str, sets: &[String], origin: &str) -> 
     })
 }
 
+/// The values of a TOML text as TOML, by their full names, `section.key`.
+pub fn flatten(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
+    fn walk(prefix: &str, table: &Table, flat: &mut BTreeMap<String, String>) {
+        for (key, value) in table {
+            let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+            match value {
+                Value::Table(table) => walk(&name, table, flat),
+                value => {
+                    flat.insert(name, value.to_string());
+                }
+            }
+        }
+    }
+    let parse = |error: toml::de::Error| at_its_line(text, &error, "the text");
+    let mut flat = BTreeMap::new();
+    walk("", &text.parse().map_err(parse)?, &mut flat);
+    Ok(flat)
+}
+
 /// Reads a type that is told apart by its `name` (`#[serde(tag = "name")]`) also from the name alone: `"sgd"` is
 /// `{ name = "sgd" }`. For `#[serde(deserialize_with)]`.
 pub fn name_or_table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {

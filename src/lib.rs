@@ -6,7 +6,7 @@
 //! ```text
 //! files, text, tables, archive, config, seed, metrics, decision
 //!    ↓
-//!  audio → features → augment → dataset → models → pretrained → training → evaluation → bundle → serve → cli
+//!  audio → features → augment → dataset → models → pretrained → training → evaluation → bundle → experiments → serve → cli
 //! ```
 //!
 //! | module | turns |
@@ -20,6 +20,7 @@
 //! | [`training`] | a recipe into a run directory |
 //! | [`evaluation`] | predictions into numbers, tables and plots |
 //! | [`bundle`] | a run into one portable, verified file, and that file into answers |
+//! | [`experiments`] | a recipe into several runs that belong together: folds, sweeps, ensembles |
 //! | [`serve`] | a bundle into an HTTP server |
 //! | [`cli`] | words into all of the above |
 
@@ -32,6 +33,7 @@ pub mod config;
 pub mod dataset;
 pub mod decision;
 pub mod evaluation;
+pub mod experiments;
 pub mod features;
 pub mod files;
 pub mod metrics;

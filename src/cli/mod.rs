@@ -42,6 +42,8 @@ pub enum Command {
     Features(commands::features::Args),
     /// Train a recipe: data in, run directory out.
     Train(commands::train::Args),
+    /// Cross-validate a recipe: a run for each fold, alone or in shards, and the figures over all of them.
+    Cv(commands::cv::Args),
     /// Put several runs side by side: one table, one page.
     Compare(commands::compare::Args),
     /// Judge a run on its test (or validation) clips and write its report.
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(&args, &output),
         Command::Features(args) => commands::features::run(&args, &output),
         Command::Train(args) => commands::train::run(&args, &output),
+        Command::Cv(args) => commands::cv::run(&args, &output),
         Command::Compare(args) => commands::compare::run(&args, &output),
         Command::Evaluate(args) => commands::evaluate::run(&args, &output),
         Command::Models(args) => commands::models::run(&args, &output),
@@ -113,8 +116,11 @@ pub fn main() -> ExitCode {
 
 /// Whether a bundle or configuration can never work, however often the command is repeated.
 fn is_permanent(error: &anyhow::Error) -> bool {
-    use crate::{bundle, config::ConfigError, dataset, evaluation, pretrained, training};
+    use crate::{bundle, config::ConfigError, dataset, evaluation, experiments, pretrained, training};
     if let Some(error) = error.downcast_ref::<bundle::Error>() {
+        return error.is_permanent();
+    }
+    if let Some(error) = error.downcast_ref::<experiments::Error>() {
         return error.is_permanent();
     }
     let dataset = |error: &dataset::Error| {

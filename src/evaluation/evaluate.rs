@@ -35,7 +35,8 @@ pub struct Figure {
 }
 
 impl Figure {
-    fn of(predictions: &Predictions, task: Task, seed: Seed) -> Self {
+    /// Of the clips of `predictions`; `seed` draws the bootstrap.
+    pub fn of(predictions: &Predictions, task: Task, seed: Seed) -> Self {
         match task {
             Task::SingleLabel => {
                 let confusion = predictions.confusion();

@@ -14,7 +14,7 @@ mod report;
 
 pub use classification::{accuracy, argmax, is_hit, log_loss, sigmoid, softmax, top_k_accuracy};
 pub use confusion::{ConfusedPair, Confusion};
-pub use interval::{Interval, wilson};
+pub use interval::{Interval, MeanAndDeviation, wilson};
 pub use lwlrap::{Lwlrap, precision_sum};
 pub use multi_label::{average_precision, binary_log_loss};
 pub use report::{ClassScores, ClassificationReport, Overall};

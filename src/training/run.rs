@@ -173,8 +173,9 @@ fn check_task(task: Task, entries: &[Entry]) -> Result<(), ConfigError> {
     }
 }
 
-/// The clips, and what must be known of how they came about.
-fn read_data(
+/// The clips of a recipe's data, before [`DataConfig::keep`](super::DataConfig) and the split, and what must be known of
+/// how they came about.
+pub fn read_data(
     recipe: &Recipe,
     data: Option<&Path>,
     observer: &dyn Observer,
@@ -591,7 +592,7 @@ fn another_run(run_dir: &RunDir, recipe: &Recipe) -> String {
 
 /// sha256 over the clips: file name, labels, part, position and what a mixture is made of, in order. Folders do not
 /// count, so the same data under another root is the same data.
-fn manifest_sha256(manifest: &Manifest) -> String {
+pub fn manifest_sha256(manifest: &Manifest) -> String {
     let mut text = String::new();
     for entry in &manifest.entries {
         let entry = entry.relocated(|path| path.file_name().unwrap_or_default().into());

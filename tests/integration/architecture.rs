@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module may use what stands before it.
-const LINE: [&str; 19] = [
+const LINE: [&str; 20] = [
     "files",
     "text",
     "tables",
@@ -22,6 +22,7 @@ const LINE: [&str; 19] = [
     "training",
     "evaluation",
     "bundle",
+    "experiments",
     "serve",
     "cli",
 ];

@@ -10,6 +10,7 @@ mod augment;
 mod backbones;
 mod bundle;
 mod cli;
+mod cv;
 mod dataset;
 mod evaluation;
 mod features;

@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod compare;
+pub mod cv;
 pub mod evaluate;
 pub mod features;
 pub mod fetch;
@@ -12,5 +13,6 @@ pub mod models;
 pub mod predict;
 pub mod prepare;
 pub mod quickstart;
+pub mod series;
 pub mod serve;
 pub mod train;

@@ -159,6 +159,11 @@ fn resume_command(args: &Args, out: &Path) -> String {
 
 /// The command as it was typed, for the report.
 pub fn command_line() -> String {
+    command_words().join(" ")
+}
+
+/// Its words, quoted where a shell needs it.
+pub fn command_words() -> Vec<String> {
     let words = std::env::args().skip(1).map(|word| {
         if word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,".contains(c)) {
             word
@@ -166,5 +171,5 @@ pub fn command_line() -> String {
             format!("'{}'", word.replace('\'', r"'\''"))
         }
     });
-    std::iter::once("oido".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+    std::iter::once("oido".to_owned()).chain(words).collect()
 }
