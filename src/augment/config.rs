@@ -38,6 +38,25 @@ pub enum Augmentation {
         #[serde(default)]
         wrap: bool,
     },
+    /// The clip is faster or slower at the same pitch, by phase vocoder (`librosa.effects.time_stretch`). What is then too
+    /// long is cut off at the end, what is missing is silence.
+    TimeStretch {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Range of the speed, evenly, 0.25 to 4. Default 0.8 to 1.25.
+        #[serde(default = "rate")]
+        rate: [f64; 2],
+    },
+    /// The clip is higher or lower at the same speed, by phase vocoder and resampling (`librosa.effects.pitch_shift`).
+    PitchShift {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Range in semitones, evenly, -24 to 24. Default -2 to 2.
+        #[serde(default = "semitones")]
+        semitones: [f64; 2],
+    },
     /// Noise is added.
     Noise {
         /// See [`Augmentation`].
@@ -142,6 +161,14 @@ fn shift_seconds() -> f64 {
     0.5
 }
 
+fn rate() -> [f64; 2] {
+    [0.8, 1.25]
+}
+
+fn semitones() -> [f64; 2] {
+    [-2.0, 2.0]
+}
+
 fn white() -> Colour {
     Colour::White
 }
@@ -182,6 +209,8 @@ impl Augmentation {
             Self::Gain { .. } => "gain",
             Self::Polarity { .. } => "polarity",
             Self::TimeShift { .. } => "time_shift",
+            Self::TimeStretch { .. } => "time_stretch",
+            Self::PitchShift { .. } => "pitch_shift",
             Self::Noise { .. } => "noise",
             Self::SpecAugment { .. } => "spec_augment",
             Self::Mixup { .. } => "mixup",
@@ -192,9 +221,12 @@ impl Augmentation {
     /// Where it stands.
     pub fn stage(&self) -> Stage {
         match self {
-            Self::Gain { .. } | Self::Polarity { .. } | Self::TimeShift { .. } | Self::Noise { .. } => {
-                Stage::Waveform
-            }
+            Self::Gain { .. }
+            | Self::Polarity { .. }
+            | Self::TimeShift { .. }
+            | Self::TimeStretch { .. }
+            | Self::PitchShift { .. }
+            | Self::Noise { .. } => Stage::Waveform,
             Self::SpecAugment { .. } => Stage::Spectrogram,
             Self::Mixup { .. } | Self::Cutmix { .. } => Stage::Batch,
         }
@@ -206,6 +238,8 @@ impl Augmentation {
             Self::Gain { probability, .. }
             | Self::Polarity { probability }
             | Self::TimeShift { probability, .. }
+            | Self::TimeStretch { probability, .. }
+            | Self::PitchShift { probability, .. }
             | Self::Noise { probability, .. }
             | Self::SpecAugment { probability, .. }
             | Self::Mixup { probability, .. }
@@ -217,7 +251,9 @@ impl Augmentation {
     fn check(&self, task: Task, extractor: &Extractor) -> Result<(), (&'static str, String)> {
         check_share("probability", self.probability())?;
         match *self {
-            Self::Gain { db, .. } => check_range("db", db),
+            Self::Gain { db, .. } => check_range("db", db, [-MAX_DB, MAX_DB]),
+            Self::TimeStretch { rate, .. } => check_range("rate", rate, [0.25, 4.0]),
+            Self::PitchShift { semitones, .. } => check_range("semitones", semitones, [-24.0, 24.0]),
             Self::Polarity { .. } => Ok(()),
             Self::TimeShift { seconds, .. } => {
                 let clip = extractor.audio().clip_seconds;
@@ -226,7 +262,7 @@ impl Augmentation {
                 }
                 Err(("seconds", format!("{seconds} must be above 0 and at most the {clip} s of a clip")))
             }
-            Self::Noise { snr_db, .. } => check_range("snr_db", snr_db),
+            Self::Noise { snr_db, .. } => check_range("snr_db", snr_db, [-MAX_DB, MAX_DB]),
             Self::SpecAugment {
                 time_warp,
                 freq_masks,
@@ -275,13 +311,15 @@ fn check_share(key: &'static str, value: f64) -> Result<(), (&'static str, Strin
     if (0.0..=1.0).contains(&value) { Ok(()) } else { Err((key, format!("{value} must be from 0 to 1"))) }
 }
 
-fn check_range(key: &'static str, [low, high]: [f64; 2]) -> Result<(), (&'static str, String)> {
-    if -MAX_DB <= low && low <= high && high <= MAX_DB {
+fn check_range(
+    key: &'static str,
+    [low, high]: [f64; 2],
+    [least, most]: [f64; 2],
+) -> Result<(), (&'static str, String)> {
+    if least <= low && low <= high && high <= most {
         return Ok(());
     }
-    let reason =
-        format!("[{low}, {high}] must be the lower and the higher end, from -{MAX_DB} to {MAX_DB} dB");
-    Err((key, reason))
+    Err((key, format!("[{low}, {high}] must be the lower and the higher end, from {least} to {most}")))
 }
 
 /// Refuses impossible strengths, and an order that is not the one in which they can be worked through: waveform,
@@ -334,7 +372,17 @@ mod tests {
 
     #[test]
     fn every_kind_is_usable_with_its_defaults_and_written_as_it_is_read() {
-        for kind in ["gain", "polarity", "time_shift", "noise", "spec_augment", "mixup", "cutmix"] {
+        for kind in [
+            "gain",
+            "polarity",
+            "time_shift",
+            "time_stretch",
+            "pitch_shift",
+            "noise",
+            "spec_augment",
+            "mixup",
+            "cutmix",
+        ] {
             let text = format!("[[augment]]\nkind = \"{kind}\"\n");
             check(&text, Task::SingleLabel, FeatureKind::LogMel).unwrap();
             let list: List = toml::from_str(&text).unwrap();
@@ -350,6 +398,8 @@ mod tests {
         for (text, expected) in [
             ("kind = 'gain'\nprobability = 1.5", "augment[0].probability: 1.5 must be from 0 to 1 (gain)"),
             ("kind = 'gain'\ndb = [3.0, -3.0]", "augment[0].db: [3, -3] must be the lower"),
+            ("kind = 'time_stretch'\nrate = [0.2, 1.0]", "augment[0].rate: [0.2, 1] must be the lower and"),
+            ("kind = 'pitch_shift'\nsemitones = [0.0, 25.0]", "augment[0].semitones: [0, 25] must be"),
             ("kind = 'noise'\nsnr_db = [0.0, nan]", "augment[0].snr_db: [0, NaN]"),
             (
                 "kind = 'time_shift'\nseconds = 4.5",

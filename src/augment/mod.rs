@@ -1,7 +1,7 @@
 //! Training clips → other ones, by the recipe's list `[[augment]]`.
 //!
 //! ```text
-//! clip ── waveform: gain, polarity, time_shift, noise ── features, standardised ──
+//! clip ── waveform: gain, polarity, time_shift, time_stretch, pitch_shift, noise ── features, standardised ──
 //!      ── spectrogram: spec_augment ── batch ── mixing: mixup, cutmix ── network
 //! ```
 //!
@@ -12,6 +12,7 @@
 mod config;
 mod mixing;
 mod spectrogram;
+mod vocoder;
 mod waveform;
 
 use std::fmt;
@@ -65,6 +66,8 @@ impl<'a> Chosen<'a> {
                 Augmentation::Noise { colour, snr_db, .. } => {
                     waveform::add_noise(samples, colour, snr_db, sample_rate, rng);
                 }
+                Augmentation::TimeStretch { rate, .. } => waveform::stretch(samples, rate, rng),
+                Augmentation::PitchShift { semitones, .. } => waveform::shift_pitch(samples, semitones, rng),
                 Augmentation::SpecAugment { .. }
                 | Augmentation::Mixup { .. }
                 | Augmentation::Cutmix { .. } => {}

@@ -3,6 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::vocoder;
 use crate::audio::{Colour, coloured};
 
 fn uniform([low, high]: [f64; 2], rng: &mut ChaCha8Rng) -> f64 {
@@ -39,6 +40,19 @@ pub(super) fn shift(samples: &mut [f32], most: f64, wrap: bool, rng: &mut ChaCha
         let gap = if later { 0..by } else { samples.len() - by..samples.len() };
         samples[gap].fill(0.0);
     }
+}
+
+/// Faster by a factor drawn from `rate`; what is then too long is cut off, what is missing is silence.
+pub(super) fn stretch(samples: &mut [f32], rate: [f64; 2], rng: &mut ChaCha8Rng) {
+    let stretched = vocoder::stretch(samples, uniform(rate, rng));
+    let kept = samples.len().min(stretched.len());
+    samples[..kept].copy_from_slice(&stretched[..kept]);
+    samples[kept..].fill(0.0);
+}
+
+/// Higher by semitones drawn from `range`.
+pub(super) fn shift_pitch(samples: &mut [f32], range: [f64; 2], rng: &mut ChaCha8Rng) {
+    samples.copy_from_slice(&vocoder::shift(samples, uniform(range, rng)));
 }
 
 /// Adds noise whose power is that of the samples divided by a ratio drawn in dB; none to silence.
@@ -118,6 +132,23 @@ mod tests {
         }
         assert!(earlier > 5 && later > 5, "{earlier} {later}");
         shift(&mut [], 30.0, false, &mut rng(0));
+    }
+
+    /// Zero crossings upwards in the part of the samples.
+    fn periods(samples: &[f32]) -> usize {
+        samples.windows(2).filter(|pair| pair[0] < 0.0 && pair[1] >= 0.0).count()
+    }
+
+    #[test]
+    fn speed_and_pitch_change_apart() {
+        let tone: Vec<f32> = (0..16_000).map(|n| (n as f32 * 0.2).sin()).collect();
+        let (mut faster, mut higher) = (tone.clone(), tone.clone());
+        stretch(&mut faster, [2.0, 2.0], &mut rng(0));
+        assert!(faster[9_000..].iter().all(|x| x.abs() < 1e-3), "half as long");
+        assert!(periods(&faster[1_000..7_000]).abs_diff(periods(&tone[1_000..7_000])) <= 2);
+        shift_pitch(&mut higher, [12.0, 12.0], &mut rng(0));
+        assert!(higher[13_000..15_000].iter().any(|x| x.abs() > 0.5), "as long");
+        assert!(periods(&higher[4_000..12_000]).abs_diff(2 * periods(&tone[4_000..12_000])) <= 4);
     }
 
     #[test]

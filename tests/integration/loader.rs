@@ -215,7 +215,17 @@ fn augmentations(kinds: &[&str]) -> Vec<Augmentation> {
     kinds.iter().map(read).collect()
 }
 
-const EVERY_KIND: [&str; 7] = ["gain", "polarity", "time_shift", "noise", "spec_augment", "mixup", "cutmix"];
+const EVERY_KIND: [&str; 9] = [
+    "gain",
+    "polarity",
+    "time_shift",
+    "time_stretch",
+    "pitch_shift",
+    "noise",
+    "spec_augment",
+    "mixup",
+    "cutmix",
+];
 
 #[test]
 fn augmentations_depend_on_seed_epoch_and_place_and_nothing_else() {

@@ -1,0 +1,202 @@
+//! Time stretch and pitch shift by phase vocoder (Flanagan & Golden 1966; Laroche & Dolson 1999), as `librosa.effects`
+//! has them: periodic Hann windows of 2,048 samples every 512, centred, with zeros outside.
+
+use std::cell::RefCell;
+use std::f64::consts::{PI, TAU};
+
+use realfft::RealFftPlanner;
+use realfft::num_complex::Complex;
+
+use crate::audio::{Waveform, resample};
+
+const WINDOW: usize = 2048;
+const HOP: usize = 512;
+const BINS: usize = WINDOW / 2 + 1;
+
+/// One frame of the spectrum.
+type Spectrum = Vec<Complex<f64>>;
+
+thread_local! {
+    static FFT: RefCell<RealFftPlanner<f64>> = RefCell::new(RealFftPlanner::new());
+}
+
+/// `rate` times as fast at the same pitch (`librosa.effects.time_stretch`): `round(n / rate)` samples.
+pub(super) fn stretch(samples: &[f32], rate: f64) -> Vec<f32> {
+    let samples: Vec<f64> = samples.iter().map(|&x| f64::from(x)).collect();
+    stretch_exactly(&samples, rate).into_iter().map(|x| x as f32).collect()
+}
+
+/// Higher by `steps` semitones at the same speed (`librosa.effects.pitch_shift`): stretched, then resampled to the same
+/// number of samples.
+pub(super) fn shift(samples: &[f32], steps: f64) -> Vec<f32> {
+    let rate = 2f64.powf(-steps / 12.0);
+    let slower = stretch(samples, rate);
+    let [from, to] = fraction(1.0 / rate);
+    // Ratios within an octave or two are always accepted.
+    let mut shifted = match resample(Waveform { samples: slower, sample_rate: from }, to) {
+        Ok(wave) => wave.samples,
+        Err(_) => samples.to_vec(),
+    };
+    shifted.resize(samples.len(), 0.0);
+    shifted
+}
+
+/// Whole numbers of at most some thousands whose quotient is `value`, by its continued fraction.
+fn fraction(value: f64) -> [u32; 2] {
+    const MOST: f64 = 4096.0;
+    let (mut before, mut last) = ([0.0, 1.0], [1.0, 0.0]);
+    let mut rest = value;
+    loop {
+        let whole = rest.floor();
+        let next = [whole * last[0] + before[0], whole * last[1] + before[1]];
+        if next.iter().any(|x| *x > MOST) {
+            break;
+        }
+        (before, last) = (last, next);
+        if rest - whole < 1e-9 {
+            break;
+        }
+        rest = 1.0 / (rest - whole);
+    }
+    last.map(|x| x as u32)
+}
+
+fn stretch_exactly(samples: &[f64], rate: f64) -> Vec<f64> {
+    let len = (samples.len() as f64 / rate).round_ties_even() as usize;
+    synthesis(&at_rate(&analysis(samples), rate), len)
+}
+
+fn hann() -> Vec<f64> {
+    (0..WINDOW).map(|n| 0.5 - 0.5 * (TAU * n as f64 / WINDOW as f64).cos()).collect()
+}
+
+fn analysis(samples: &[f64]) -> Vec<Spectrum> {
+    let window = hann();
+    let fft = FFT.with_borrow_mut(|fft| fft.plan_fft_forward(WINDOW));
+    let mut padded = vec![0.0; samples.len() + WINDOW];
+    padded[WINDOW / 2..WINDOW / 2 + samples.len()].copy_from_slice(samples);
+    let frame = |at: usize| {
+        let mut frame: Vec<f64> = padded[at..at + WINDOW].iter().zip(&window).map(|(x, w)| x * w).collect();
+        let mut spectrum = fft.make_output_vec();
+        // The plan made the lengths, so they fit and nothing here can fail.
+        let _ = fft.process(&mut frame, &mut spectrum);
+        spectrum
+    };
+    (0..=samples.len() / HOP).map(|t| frame(t * HOP)).collect()
+}
+
+/// Frames read every `rate` frames: magnitudes between two neighbours, phases that go on at the speed measured there.
+fn at_rate(frames: &[Spectrum], rate: f64) -> Vec<Spectrum> {
+    let silence = vec![Complex::default(); BINS];
+    let frame = |t: usize| frames.get(t).unwrap_or(&silence);
+    let advance = |bin: usize| TAU * (bin * HOP) as f64 / WINDOW as f64;
+    let mut phases: Vec<f64> = frame(0).iter().map(|x| x.arg()).collect();
+    let count = (frames.len() as f64 / rate).ceil() as usize;
+    let mut stretched = Vec::with_capacity(count);
+    for t in 0..count {
+        let at = t as f64 * rate;
+        let (left, right, share) = (frame(at as usize), frame(at as usize + 1), at.fract());
+        let mut spectrum = Vec::with_capacity(BINS);
+        for (bin, phase) in phases.iter_mut().enumerate() {
+            let (left, right) = (left[bin], right[bin]);
+            spectrum.push(Complex::from_polar((1.0 - share) * left.norm() + share * right.norm(), *phase));
+            let ahead = right.arg() - left.arg() - advance(bin);
+            *phase += advance(bin) + ahead - TAU * (ahead / TAU).round_ties_even();
+            // Keeps its digits over a long clip.
+            *phase %= 2.0 * PI;
+        }
+        stretched.push(spectrum);
+    }
+    stretched
+}
+
+/// `len` samples: windowed frames added up, divided by the sum of the squared windows (Griffin & Lim 1984).
+fn synthesis(frames: &[Spectrum], len: usize) -> Vec<f64> {
+    let window = hann();
+    let fft = FFT.with_borrow_mut(|fft| fft.plan_fft_inverse(WINDOW));
+    let frames = &frames[..frames.len().min((len + WINDOW).div_ceil(HOP))];
+    let total = (len + WINDOW).max(frames.len() * HOP + WINDOW);
+    let (mut sum, mut weight) = (vec![0.0; total], vec![0.0; total]);
+    let mut frame = fft.make_output_vec();
+    for (t, spectrum) in frames.iter().enumerate() {
+        let mut spectrum = spectrum.clone();
+        // A real signal has none there, and the transform insists.
+        spectrum[0].im = 0.0;
+        spectrum[BINS - 1].im = 0.0;
+        let _ = fft.process(&mut spectrum, &mut frame);
+        let at = t * HOP..t * HOP + WINDOW;
+        for (((sum, weight), x), w) in
+            sum[at.clone()].iter_mut().zip(&mut weight[at]).zip(&frame).zip(&window)
+        {
+            *sum += x / WINDOW as f64 * w;
+            *weight += w * w;
+        }
+    }
+    let part = WINDOW / 2..WINDOW / 2 + len;
+    let value = |(x, weight): (&f64, &f64)| if *weight > f64::MIN_POSITIVE { x / weight } else { *x };
+    sum[part.clone()].iter().zip(&weight[part]).map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// That of `tests/fixtures/augment/make_vocoder.py`.
+    fn signal() -> Vec<f64> {
+        let value = |n: usize| {
+            let t = n as f64 / 8000.0;
+            0.4 * (TAU * 220.0 * t).sin()
+                + 0.2 * (TAU * (500.0 + 300.0 * t) * t + 1.0).sin()
+                + 0.1 * (TAU * 1370.0 * t).sin() * (-3.0 * t).exp()
+                + if n == 2500 { 0.8 } else { 0.0 }
+        };
+        (0..6000).map(value).collect()
+    }
+
+    /// Root of the mean squared difference to the golden samples, and the largest one.
+    fn difference(ours: &[f64], case: &Value) -> (f64, f64) {
+        assert_eq!(ours.len() as u64, case["samples"].as_u64().unwrap());
+        let golden: Vec<f64> = serde_json::from_value(case["every_7th"].clone()).unwrap();
+        let differences: Vec<f64> =
+            ours.iter().step_by(7).zip(&golden).map(|(ours, golden)| (ours - golden).abs()).collect();
+        assert_eq!(differences.len(), golden.len());
+        let square = differences.iter().map(|x| x * x).sum::<f64>() / golden.len() as f64;
+        (square.sqrt(), differences.into_iter().fold(0.0, f64::max))
+    }
+
+    #[test]
+    fn stretching_is_that_of_librosa_and_shifting_close_to_it() {
+        let golden: Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/augment/vocoder.json")).unwrap();
+        for case in golden["stretched"].as_array().unwrap() {
+            let rate = case["rate"].as_f64().unwrap();
+            let (_, most) = difference(&stretch_exactly(&signal(), rate), case);
+            assert!(most < 2e-6, "rate {rate}: {most}");
+        }
+        let samples: Vec<f32> = signal().into_iter().map(|x| x as f32).collect();
+        for case in golden["shifted"].as_array().unwrap() {
+            let steps = case["steps"].as_f64().unwrap();
+            let ours: Vec<f64> = shift(&samples, steps).into_iter().map(f64::from).collect();
+            let (mean, most) = difference(&ours, case);
+            // Another filter when resampling: the click and the ends show it.
+            assert!(mean < 3e-3 && most < 3e-2, "{steps} semitones: {mean}, at most {most}");
+        }
+    }
+
+    #[test]
+    fn fractions_are_close_and_small() {
+        for value in [0.5, 1.0, 1.25, 2f64.powf(1.0 / 12.0), 2f64.powf(-7.0 / 12.0), 3.999] {
+            let [over, under] = fraction(value);
+            assert!((f64::from(over) / f64::from(under) - value).abs() < 1e-6, "{value}: {over} / {under}");
+        }
+    }
+
+    #[test]
+    fn short_and_silent_clips_stay_so() {
+        for len in [0, 1, 100] {
+            assert_eq!(stretch(&vec![0.0; len], 0.8).len(), (len as f64 / 0.8).round_ties_even() as usize);
+            assert_eq!(shift(&vec![0.0; len], 3.0), vec![0.0; len]);
+        }
+    }
+}
