@@ -1,11 +1,10 @@
 //! Noise that is made: white, pink and brown.
 
-use std::cell::RefCell;
-
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use realfft::RealFftPlanner;
 use serde::{Deserialize, Serialize};
+
+use super::filter::filter;
 
 /// The spectrum of a synthetic noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,33 +35,21 @@ impl Colour {
 /// Below this frequency in Hz no colour rises any further.
 const LOWEST: f64 = 20.0;
 
-thread_local! {
-    static FFT: RefCell<RealFftPlanner<f64>> = RefCell::new(RealFftPlanner::new());
-}
-
 /// `len` samples of noise at `sample_rate` Hz: white noise (uniform) whose spectrum is multiplied by `f^slope` (Timmer &
 /// König, "On generating power law noise", A&A 300, 1995), without a mean. Its level has no meaning.
 pub fn coloured(colour: Colour, rng: &mut ChaCha8Rng, len: usize, sample_rate: u32) -> Vec<f64> {
     let mut samples: Vec<f64> = (0..len).map(|_| rng.random_range(-1.0..1.0)).collect();
-    if samples.is_empty() {
-        return samples;
-    }
-    let (forward, inverse) =
-        FFT.with_borrow_mut(|fft| (fft.plan_fft_forward(len), fft.plan_fft_inverse(len)));
-    let mut bins = forward.make_output_vec();
-    // The plans made the lengths, so they fit and nothing here can fail.
-    let _ = forward.process(&mut samples, &mut bins);
-    for (k, bin) in bins.iter_mut().enumerate() {
-        let frequency = k as f64 * f64::from(sample_rate) / len as f64;
-        *bin *= if k == 0 { 0.0 } else { (frequency.max(LOWEST) / LOWEST).powf(colour.slope()) / len as f64 };
-    }
-    let _ = inverse.process(&mut bins, &mut samples);
+    filter(&mut samples, sample_rate, |frequency| {
+        if frequency > 0.0 { (frequency.max(LOWEST) / LOWEST).powf(colour.slope()) } else { 0.0 }
+    });
     samples
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use realfft::RealFftPlanner;
+
     use crate::seed::{Purpose, Seed};
 
     fn made(colour: Colour, seed: u64) -> Vec<f64> {

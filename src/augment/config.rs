@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
+use super::codec::Law;
 use crate::audio::Colour;
 use crate::config::ConfigError;
 use crate::decision::Task;
-use crate::features::{Extractor, FeatureKind};
+use crate::features::{Extractor, FeatureKind, FeatureShape};
 
 /// One entry of the recipe's list `[[augment]]`, told apart by its `kind`.
 ///
@@ -70,6 +71,48 @@ pub enum Augmentation {
         #[serde(default = "snr_db")]
         snr_db: [f64; 2],
     },
+    /// The clip is heard in a room: noise that dies away exponentially follows every sound (Moorer 1979).
+    Reverberation {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Range of the seconds until the sound has fallen by 60 dB (RT60), evenly, 0.01 to 10. Default 0.2 to 0.8.
+        #[serde(default = "reverberation_seconds")]
+        seconds: [f64; 2],
+        /// Range of the ratio of the direct sound's power to that of the reverberation in dB, evenly. Default 0 to 12.
+        #[serde(default = "direct_db")]
+        direct_db: [f64; 2],
+    },
+    /// The clip is filtered by a random curve, of straight lines over the mel axis (Nam et al. 2022, "FilterAugment").
+    Equalizer {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Range of the gain in dB at each corner of the curve, evenly. Default -6 to 6.
+        #[serde(default = "gain_db")]
+        db: [f64; 2],
+        /// Number of lines, 1 to 100. Default 4.
+        #[serde(default = "lines")]
+        bands: usize,
+    },
+    /// The clip has gone over a telephone line: 8 kHz, 300 to 3,400 Hz, 8 bits (ITU-T G.711).
+    Telephone {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// `mu` or `a`. Default mu.
+        #[serde(default)]
+        law: Law,
+    },
+    /// The samples are rounded to fewer bits, without dither.
+    BitDepth {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Fewest and most bits, all alike, 1 to 24. Default 6 to 12.
+        #[serde(default = "bits")]
+        bits: [u32; 2],
+    },
     /// Time warp, frequency masks and time masks (Park et al. 2019, "SpecAugment"). The masked values become the mean of
     /// the clip's features, as in the paper, where that is 0.
     ///
@@ -99,6 +142,53 @@ pub enum Augmentation {
         #[serde(default = "whole")]
         time_share: f64,
     },
+    /// Rectangles of the features become the mean of the clip's (Zhong et al. 2020, "Random erasing"), each of a height and
+    /// width drawn evenly from 0 to their most, at a place drawn evenly from those where it fits.
+    RandomMasks {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Number of rectangles. Default 4.
+        #[serde(default = "rectangles")]
+        masks: usize,
+        /// Most rows of one. Default 16.
+        #[serde(default = "freq_width")]
+        freq_width: usize,
+        /// Most frames of one. Default 24.
+        #[serde(default = "time_width")]
+        time_width: usize,
+    },
+    /// The spectrogram is turned about its middle like a picture, rows and frames counting alike; what comes in is the
+    /// clip's smallest value.
+    Rotation {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Most degrees to either side, evenly, up to 180. Default 5.
+        #[serde(default = "degrees")]
+        degrees: f64,
+    },
+    /// The spectrogram is enlarged about its middle like a picture; what comes in is the clip's smallest value.
+    Zoom {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Range of the factor, evenly, 0.1 to 10. Default 0.9 to 1.1.
+        #[serde(default = "factor")]
+        factor: [f64; 2],
+    },
+    /// The spectrogram is moved by whole rows and frames; what comes in is the clip's smallest value.
+    Translation {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Most of the rows, as a share of all, up or down, evenly. Default 0.05.
+        #[serde(default = "freq_share")]
+        freq: f64,
+        /// Most of the frames, as a share of all, earlier or later, evenly. Default 0.1.
+        #[serde(default = "time_share")]
+        time: f64,
+    },
     /// The clip becomes `lambda` times itself plus `1 - lambda` times another one of its batch (Zhang et al. 2018, "mixup"),
     /// on the features, with `lambda` from Beta(alpha, alpha), drawn for each clip.
     Mixup {
@@ -121,6 +211,22 @@ pub enum Augmentation {
         /// As for mixup. Default 1.
         #[serde(default = "whole")]
         alpha: f64,
+        /// The target of the mixture. Default linear, in the shares of the area.
+        #[serde(default)]
+        labels: MixedLabels,
+    },
+    /// Bands of rows and of frames are those of another clip of the batch (Kim, Han & Ko 2021, "SpecMix").
+    Specmix {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Most bands of rows, and of frames; each number is drawn evenly from 1 to that. Default 3.
+        #[serde(default = "bands")]
+        bands: usize,
+        /// Most of a band as a share of all rows, or frames (the paper's gamma); its width is drawn evenly from 0 to that.
+        /// Default 0.3.
+        #[serde(default = "band_width")]
+        width: f64,
         /// The target of the mixture. Default linear, in the shares of the area.
         #[serde(default)]
         labels: MixedLabels,
@@ -197,10 +303,57 @@ fn mixup_alpha() -> f64 {
     0.4
 }
 
-/// Most masks of one kind.
-const MAX_MASKS: usize = 100;
-/// Largest gain and signal-to-noise ratio, to either side, in dB.
-const MAX_DB: f64 = 100.0;
+fn reverberation_seconds() -> [f64; 2] {
+    [0.2, 0.8]
+}
+
+fn direct_db() -> [f64; 2] {
+    [0.0, 12.0]
+}
+
+fn lines() -> usize {
+    4
+}
+
+fn bits() -> [u32; 2] {
+    [6, 12]
+}
+
+fn rectangles() -> usize {
+    4
+}
+
+fn degrees() -> f64 {
+    5.0
+}
+
+fn factor() -> [f64; 2] {
+    [0.9, 1.1]
+}
+
+fn freq_share() -> f64 {
+    0.05
+}
+
+fn time_share() -> f64 {
+    0.1
+}
+
+fn bands() -> usize {
+    3
+}
+
+fn band_width() -> f64 {
+    0.3
+}
+
+/// Most masks, bands or the like.
+const MAX_NUMBER: usize = 100;
+/// Gains and ratios in dB.
+const DECIBELS: [f64; 2] = [-100.0, 100.0];
+
+/// A key and what is wrong with it.
+type Fault = (&'static str, String);
 
 impl Augmentation {
     /// The kind, as it is written in a recipe.
@@ -213,8 +366,17 @@ impl Augmentation {
             Self::PitchShift { .. } => "pitch_shift",
             Self::Noise { .. } => "noise",
             Self::SpecAugment { .. } => "spec_augment",
+            Self::Reverberation { .. } => "reverberation",
+            Self::Equalizer { .. } => "equalizer",
+            Self::Telephone { .. } => "telephone",
+            Self::BitDepth { .. } => "bit_depth",
+            Self::RandomMasks { .. } => "random_masks",
+            Self::Rotation { .. } => "rotation",
+            Self::Zoom { .. } => "zoom",
+            Self::Translation { .. } => "translation",
             Self::Mixup { .. } => "mixup",
             Self::Cutmix { .. } => "cutmix",
+            Self::Specmix { .. } => "specmix",
         }
     }
 
@@ -226,9 +388,17 @@ impl Augmentation {
             | Self::TimeShift { .. }
             | Self::TimeStretch { .. }
             | Self::PitchShift { .. }
-            | Self::Noise { .. } => Stage::Waveform,
-            Self::SpecAugment { .. } => Stage::Spectrogram,
-            Self::Mixup { .. } | Self::Cutmix { .. } => Stage::Batch,
+            | Self::Noise { .. }
+            | Self::Reverberation { .. }
+            | Self::Equalizer { .. }
+            | Self::Telephone { .. }
+            | Self::BitDepth { .. } => Stage::Waveform,
+            Self::SpecAugment { .. }
+            | Self::RandomMasks { .. }
+            | Self::Rotation { .. }
+            | Self::Zoom { .. }
+            | Self::Translation { .. } => Stage::Spectrogram,
+            Self::Mixup { .. } | Self::Cutmix { .. } | Self::Specmix { .. } => Stage::Batch,
         }
     }
 
@@ -242,19 +412,29 @@ impl Augmentation {
             | Self::PitchShift { probability, .. }
             | Self::Noise { probability, .. }
             | Self::SpecAugment { probability, .. }
+            | Self::Reverberation { probability, .. }
+            | Self::Equalizer { probability, .. }
+            | Self::Telephone { probability, .. }
+            | Self::BitDepth { probability, .. }
+            | Self::RandomMasks { probability, .. }
+            | Self::Rotation { probability, .. }
+            | Self::Zoom { probability, .. }
+            | Self::Translation { probability, .. }
             | Self::Mixup { probability, .. }
-            | Self::Cutmix { probability, .. } => probability,
+            | Self::Cutmix { probability, .. }
+            | Self::Specmix { probability, .. } => probability,
         }
     }
 
     /// The key at fault and what is wrong with it.
-    fn check(&self, task: Task, extractor: &Extractor) -> Result<(), (&'static str, String)> {
+    fn check(&self, task: Task, extractor: &Extractor) -> Result<(), Fault> {
         check_share("probability", self.probability())?;
+        let shape = extractor.shape();
         match *self {
-            Self::Gain { db, .. } => check_range("db", db, [-MAX_DB, MAX_DB]),
+            Self::Polarity { .. } | Self::Telephone { .. } => Ok(()),
+            Self::Gain { db, .. } => check_range("db", db, DECIBELS),
             Self::TimeStretch { rate, .. } => check_range("rate", rate, [0.25, 4.0]),
             Self::PitchShift { semitones, .. } => check_range("semitones", semitones, [-24.0, 24.0]),
-            Self::Polarity { .. } => Ok(()),
             Self::TimeShift { seconds, .. } => {
                 let clip = extractor.audio().clip_seconds;
                 if seconds > 0.0 && seconds <= clip {
@@ -262,7 +442,16 @@ impl Augmentation {
                 }
                 Err(("seconds", format!("{seconds} must be above 0 and at most the {clip} s of a clip")))
             }
-            Self::Noise { snr_db, .. } => check_range("snr_db", snr_db, [-MAX_DB, MAX_DB]),
+            Self::Noise { snr_db, .. } => check_range("snr_db", snr_db, DECIBELS),
+            Self::Reverberation { seconds, direct_db, .. } => {
+                check_range("seconds", seconds, [0.01, 10.0])?;
+                check_range("direct_db", direct_db, DECIBELS)
+            }
+            Self::Equalizer { db, bands, .. } => {
+                check_range("db", db, DECIBELS)?;
+                check_number("bands", bands)
+            }
+            Self::BitDepth { bits, .. } => check_range("bits", bits.map(f64::from), [1.0, 24.0]),
             Self::SpecAugment {
                 time_warp,
                 freq_masks,
@@ -272,54 +461,84 @@ impl Augmentation {
                 time_share,
                 ..
             } => {
-                let shape = extractor.shape();
-                let most = [
-                    ("freq_masks", freq_masks, MAX_MASKS, "that make sense"),
-                    ("freq_width", freq_width, shape.bins, "rows of the features"),
-                    ("time_masks", time_masks, MAX_MASKS, "that make sense"),
-                    ("time_width", time_width, shape.frames, "frames of the features"),
-                    ("time_warp", time_warp, shape.frames.saturating_sub(2) / 2, "frames it can be"),
-                ];
-                if let Some((key, value, most, what)) =
-                    most.into_iter().find(|(_, value, most, _)| value > most)
-                {
-                    return Err((key, format!("{value} is more than the {most} {what}; give less")));
-                }
+                check_most("freq_masks", freq_masks, MAX_NUMBER, "that make sense")?;
+                check_most("time_masks", time_masks, MAX_NUMBER, "that make sense")?;
+                check_widths(freq_width, time_width, shape)?;
+                check_most("time_warp", time_warp, shape.frames.saturating_sub(2) / 2, "frames it can be")?;
                 check_share("time_share", time_share)
+            }
+            Self::RandomMasks { masks, freq_width, time_width, .. } => {
+                check_number("masks", masks)?;
+                check_widths(freq_width, time_width, shape)
+            }
+            Self::Rotation { degrees, .. } => {
+                if degrees > 0.0 && degrees <= 180.0 {
+                    return Ok(());
+                }
+                Err(("degrees", format!("{degrees} must be above 0 and at most 180")))
+            }
+            Self::Zoom { factor, .. } => check_range("factor", factor, [0.1, 10.0]),
+            Self::Translation { freq, time, .. } => {
+                check_share("freq", freq)?;
+                check_share("time", time)
             }
             Self::Mixup { alpha, labels, .. } | Self::Cutmix { alpha, labels, .. } => {
                 if !(alpha.is_finite() && alpha > 0.0) {
                     return Err(("alpha", format!("{alpha} must be above 0")));
                 }
-                if labels == MixedLabels::Or && task.is_single_label() {
-                    let reason = "a clip of a single_label task cannot have the labels of two; use \"linear\", or set \
-                                  task = \"multi_label\"";
-                    return Err(("labels", reason.to_owned()));
-                }
-                Ok(())
+                check_labels(labels, task)
+            }
+            Self::Specmix { bands, width, labels, .. } => {
+                check_number("bands", bands)?;
+                check_share("width", width)?;
+                check_labels(labels, task)
             }
         }
     }
 
     /// Whether it needs rows that are frequencies or the like.
     fn needs_rows(&self) -> bool {
-        matches!(self, Self::SpecAugment { .. } | Self::Cutmix { .. })
+        self.stage() == Stage::Spectrogram || matches!(self, Self::Cutmix { .. } | Self::Specmix { .. })
     }
 }
 
-fn check_share(key: &'static str, value: f64) -> Result<(), (&'static str, String)> {
+fn check_share(key: &'static str, value: f64) -> Result<(), Fault> {
     if (0.0..=1.0).contains(&value) { Ok(()) } else { Err((key, format!("{value} must be from 0 to 1"))) }
 }
 
-fn check_range(
-    key: &'static str,
-    [low, high]: [f64; 2],
-    [least, most]: [f64; 2],
-) -> Result<(), (&'static str, String)> {
+fn check_range(key: &'static str, [low, high]: [f64; 2], [least, most]: [f64; 2]) -> Result<(), Fault> {
     if least <= low && low <= high && high <= most {
         return Ok(());
     }
     Err((key, format!("[{low}, {high}] must be the lower and the higher end, from {least} to {most}")))
+}
+
+fn check_number(key: &'static str, number: usize) -> Result<(), Fault> {
+    if (1..=MAX_NUMBER).contains(&number) {
+        return Ok(());
+    }
+    Err((key, format!("{number} must be from 1 to {MAX_NUMBER}")))
+}
+
+fn check_most(key: &'static str, value: usize, most: usize, what: &str) -> Result<(), Fault> {
+    if value <= most {
+        return Ok(());
+    }
+    Err((key, format!("{value} is more than the {most} {what}; give less")))
+}
+
+fn check_widths(rows: usize, frames: usize, shape: FeatureShape) -> Result<(), Fault> {
+    check_most("freq_width", rows, shape.bins, "rows of the features")?;
+    check_most("time_width", frames, shape.frames, "frames of the features")
+}
+
+fn check_labels(labels: MixedLabels, task: Task) -> Result<(), Fault> {
+    if labels == MixedLabels::Linear || !task.is_single_label() {
+        return Ok(());
+    }
+    let reason = "a clip of a single_label task cannot have the labels of two; use \"linear\", or set \
+                  task = \"multi_label\"";
+    Err(("labels", reason.to_owned()))
 }
 
 /// Refuses impossible strengths, and an order that is not the one in which they can be worked through: waveform,
@@ -359,6 +578,27 @@ mod tests {
         augment: Vec<Augmentation>,
     }
 
+    const KINDS: [&str; 18] = [
+        "gain",
+        "polarity",
+        "time_shift",
+        "time_stretch",
+        "pitch_shift",
+        "noise",
+        "reverberation",
+        "equalizer",
+        "telephone",
+        "bit_depth",
+        "spec_augment",
+        "random_masks",
+        "rotation",
+        "zoom",
+        "translation",
+        "mixup",
+        "cutmix",
+        "specmix",
+    ];
+
     fn check(text: &str, task: Task, kind: FeatureKind) -> Result<(), String> {
         let list: List = toml::from_str(text).map_err(|error| error.message().to_owned())?;
         let features = FeatureConfig { kind, ..FeatureConfig::default() };
@@ -372,17 +612,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_usable_with_its_defaults_and_written_as_it_is_read() {
-        for kind in [
-            "gain",
-            "polarity",
-            "time_shift",
-            "time_stretch",
-            "pitch_shift",
-            "noise",
-            "spec_augment",
-            "mixup",
-            "cutmix",
-        ] {
+        for kind in KINDS {
             let text = format!("[[augment]]\nkind = \"{kind}\"\n");
             check(&text, Task::SingleLabel, FeatureKind::LogMel).unwrap();
             let list: List = toml::from_str(&text).unwrap();
@@ -410,6 +640,18 @@ mod tests {
             ("kind = 'spec_augment'\ntime_warp = 86", "time_warp: 86 is more than the 85 frames"),
             ("kind = 'spec_augment'\ntime_masks = 101", "time_masks: 101 is more than the 100"),
             ("kind = 'spec_augment'\ntime_share = -1.0", "time_share: -1 must be"),
+            ("kind = 'reverberation'\nseconds = [0.0, 1.0]", "augment[0].seconds: [0, 1] must be"),
+            ("kind = 'reverberation'\ndirect_db = [2.0, 1.0]", "augment[0].direct_db: [2, 1] must be"),
+            ("kind = 'equalizer'\nbands = 0", "augment[0].bands: 0 must be from 1 to 100 (equalizer)"),
+            ("kind = 'telephone'\nlaw = 'b'", "unknown variant `b`"),
+            ("kind = 'bit_depth'\nbits = [0, 8]", "augment[0].bits: [0, 8] must be"),
+            ("kind = 'random_masks'\nmasks = 101", "augment[0].masks: 101 must be"),
+            ("kind = 'random_masks'\nfreq_width = 129", "freq_width: 129 is more than the 128 rows"),
+            ("kind = 'rotation'\ndegrees = 181.0", "augment[0].degrees: 181 must be above 0"),
+            ("kind = 'zoom'\nfactor = [0.0, 1.0]", "augment[0].factor: [0, 1] must be"),
+            ("kind = 'translation'\ntime = 1.1", "augment[0].time: 1.1 must be from 0 to 1"),
+            ("kind = 'specmix'\nwidth = 2.0", "augment[0].width: 2 must be from 0 to 1"),
+            ("kind = 'specmix'\nlabels = 'or'", "augment[0].labels: a clip of a single_label task"),
             ("kind = 'mixup'\nalpha = 0.0", "augment[0].alpha: 0 must be above 0 (mixup)"),
             ("kind = 'mixup'\nlabels = 'or'", "augment[0].labels: a clip of a single_label task"),
             ("kind = 'echo'", "unknown variant `echo`"),

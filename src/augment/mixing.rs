@@ -7,6 +7,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::spectrogram::span;
 use super::{Augmentation, MixedLabels};
 
 /// Mixes each clip that it falls to with its partner in a shuffled copy of the batch, as Zhang et al. 2018 do.
@@ -14,11 +15,12 @@ pub(super) fn apply(
     augmentation: &Augmentation,
     inputs: &mut [f32],
     targets: &mut [f32],
-    shape @ [batch, bins, frames]: [usize; 3],
+    [batch, bins, frames]: [usize; 3],
     rng: &mut ChaCha8Rng,
 ) {
-    let (Augmentation::Mixup { probability, alpha, labels }
-    | Augmentation::Cutmix { probability, alpha, labels }) = *augmentation
+    let (Augmentation::Mixup { labels, .. }
+    | Augmentation::Cutmix { labels, .. }
+    | Augmentation::Specmix { labels, .. }) = *augmentation
     else {
         return;
     };
@@ -32,22 +34,62 @@ pub(super) fn apply(
     partners.shuffle(rng);
     for (i, partner) in partners.into_iter().enumerate() {
         // Drawn for every clip, so that what falls to one does not hang on what fell to another.
-        let (falls, lambda, centre) =
-            (rng.random_bool(probability), beta(alpha, rng), rng.random::<[f64; 2]>());
+        let (falls, how) =
+            (rng.random_bool(augmentation.probability()), How::draw(augmentation, [bins, frames], rng));
         if !falls {
             continue;
         }
         let (own, other) = (&mut inputs[i * clip..][..clip], &sounds[partner * clip..][..clip]);
-        let share = if matches!(augmentation, Augmentation::Mixup { .. }) {
-            blend(own, other, lambda as f32);
-            lambda
-        } else {
-            paste(own, other, shape, lambda, centre)
-        };
+        let share = how.mix(own, other, frames);
         let (own, other) = (&mut targets[i * classes..][..classes], &answers[partner * classes..][..classes]);
         match labels {
             MixedLabels::Linear => blend(own, other, share as f32),
             MixedLabels::Or => own.iter_mut().zip(other).for_each(|(own, other)| *own = own.max(*other)),
+        }
+    }
+}
+
+/// How one clip is mixed with another.
+enum How {
+    /// This share of itself.
+    Blend(f64),
+    /// The other one where both these rows and these frames cross.
+    Rectangle([Range<usize>; 2]),
+    /// The other one in all these rows and in all these frames.
+    Bands([Vec<Range<usize>>; 2]),
+}
+
+impl How {
+    fn draw(augmentation: &Augmentation, shape: [usize; 2], rng: &mut ChaCha8Rng) -> Self {
+        match *augmentation {
+            Augmentation::Cutmix { alpha, .. } => {
+                Self::Rectangle(rectangle(shape, beta(alpha, rng), rng.random()))
+            }
+            Augmentation::Specmix { bands, width, .. } => Self::Bands(shape.map(|len| {
+                let most = (width * len as f64) as usize;
+                (0..rng.random_range(1..=bands.max(1))).map(|_| span(most, len, rng)).collect()
+            })),
+            Augmentation::Mixup { alpha, .. } => Self::Blend(beta(alpha, rng)),
+            _ => Self::Blend(1.0),
+        }
+    }
+
+    /// Mixes `other` into `own`, of rows of `frames` values; the share of `own` that stays.
+    fn mix(&self, own: &mut [f32], other: &[f32], frames: usize) -> f64 {
+        match self {
+            Self::Blend(share) => {
+                blend(own, other, *share as f32);
+                *share
+            }
+            Self::Rectangle([rows, columns]) => {
+                paste(own, other, frames, |row, frame| rows.contains(&row) && columns.contains(&frame))
+            }
+            Self::Bands(bands) => {
+                let [rows, columns] = bands
+                    .each_ref()
+                    .map(|bands| move |at: usize| bands.iter().any(|band| band.contains(&at)));
+                paste(own, other, frames, |row, frame| rows(row) || columns(frame))
+            }
         }
     }
 }
@@ -57,30 +99,29 @@ fn blend(own: &mut [f32], other: &[f32], share: f32) {
     own.iter_mut().zip(other).for_each(|(own, other)| *own = share * *own + (1.0 - share) * *other);
 }
 
-/// Puts a rectangle of `other`, around `centre` (shares of rows and frames), into `own`; gives the share of the area that
-/// stays, more than `lambda` where the rectangle is cut off at an edge.
-fn paste(
-    own: &mut [f32],
-    other: &[f32],
-    [_, bins, frames]: [usize; 3],
-    lambda: f64,
-    centre: [f64; 2],
-) -> f64 {
+/// Rows and columns of a rectangle of `1 - lambda` of the area around `centre` (shares of rows and frames), cut off at the
+/// edges.
+fn rectangle([bins, frames]: [usize; 2], lambda: f64, centre: [f64; 2]) -> [Range<usize>; 2] {
     let side = (1.0 - lambda).sqrt();
-    let cut = |len: usize, centre: f64| -> Range<usize> {
+    let cut = |len: usize, centre: f64| {
         let len = len as f64;
         let [from, to] =
             [-0.5, 0.5].map(|half| (len * (centre + half * side)).round().clamp(0.0, len) as usize);
         from..to
     };
-    let (rows, columns) = (cut(bins, centre[0]), cut(frames, centre[1]));
-    let area = rows.len() * columns.len();
-    for row in rows {
-        let at = row * frames;
-        own[at + columns.start..at + columns.end]
-            .copy_from_slice(&other[at + columns.start..at + columns.end]);
+    [cut(bins, centre[0]), cut(frames, centre[1])]
+}
+
+/// Replaces values of `own` by those of `other` wherever `inside(row, frame)`; the share of values that stay.
+fn paste(own: &mut [f32], other: &[f32], frames: usize, inside: impl Fn(usize, usize) -> bool) -> f64 {
+    let mut pasted = 0;
+    for (i, (own, other)) in own.iter_mut().zip(other).enumerate() {
+        if inside(i / frames, i % frames) {
+            *own = *other;
+            pasted += 1;
+        }
     }
-    1.0 - area as f64 / own.len().max(1) as f64
+    1.0 - f64::from(pasted) / own.len().max(1) as f64
 }
 
 /// A draw from Beta(alpha, alpha): `(1 + t / sqrt(2 alpha + t^2)) / 2` for `t` of Student's distribution with `2 alpha`
@@ -146,7 +187,9 @@ mod tests {
     fn sounds_and_targets_are_mixed_in_the_same_shares() {
         let mixup = Augmentation::Mixup { probability: 1.0, alpha: 1.0, labels: MixedLabels::Linear };
         let cutmix = Augmentation::Cutmix { probability: 1.0, alpha: 1.0, labels: MixedLabels::Linear };
-        for augmentation in [mixup, cutmix] {
+        let specmix =
+            Augmentation::Specmix { probability: 1.0, bands: 3, width: 0.3, labels: MixedLabels::Linear };
+        for augmentation in [mixup, cutmix, specmix] {
             let mut between = 0;
             for item in 0..10 {
                 let (inputs, targets) = mixed(&augmentation, item);
@@ -165,19 +208,43 @@ mod tests {
         }
     }
 
+    fn pasted(how: &How) -> (Vec<f32>, f64) {
+        let (mut own, other) = (vec![0.0; 80], vec![1.0; 80]);
+        let share = how.mix(&mut own, &other, 10);
+        (own, share)
+    }
+
     #[test]
     fn a_rectangle_comes_from_the_other_clip() {
-        let (mut own, other) = (vec![0.0; 80], vec![1.0; 80]);
-        let share = paste(&mut own, &other, [1, 8, 10], 0.75, [0.5, 0.5]);
+        let (own, share) = pasted(&How::Rectangle(rectangle([8, 10], 0.75, [0.5, 0.5])));
         // Half of either side: rows 2 to 6 and frames 2.5 to 7.5, rounded.
         let expected: Vec<f32> = (0..80)
             .map(|i| f32::from(u8::from((2..6).contains(&(i / 10)) && (3..8).contains(&(i % 10)))))
             .collect();
         assert_eq!(own, expected);
         assert!((share - 0.75).abs() < 1e-9);
-        let mut own = vec![0.0; 80];
-        let corner = paste(&mut own, &other, [1, 8, 10], 0.75, [0.0, 0.0]);
+        let (_, corner) = pasted(&How::Rectangle(rectangle([8, 10], 0.75, [0.0, 0.0])));
         assert!((corner - (1.0 - 6.0 / 80.0)).abs() < 1e-9, "{corner}");
+    }
+
+    #[test]
+    fn bands_come_from_the_other_clip() {
+        let (own, share) = pasted(&How::Bands([vec![1..3, 2..4], vec![0..1, 9..9]]));
+        let expected: Vec<f32> =
+            (0..80).map(|i| f32::from(u8::from((1..4).contains(&(i / 10)) || i % 10 == 0))).collect();
+        assert_eq!(own, expected);
+        assert!((share - 45.0 / 80.0).abs() < 1e-9, "what is covered twice counts once: {share}");
+        let specmix =
+            Augmentation::Specmix { probability: 1.0, bands: 3, width: 0.3, labels: MixedLabels::Linear };
+        let mut numbers = [0; 4];
+        for item in 0..200 {
+            let How::Bands(bands) = How::draw(&specmix, [20, 50], &mut rng(item)) else { panic!() };
+            for (bands, len) in bands.iter().zip([20, 50]) {
+                numbers[bands.len()] += 1;
+                assert!(bands.iter().all(|band| band.len() * 10 <= 3 * len && band.end <= len));
+            }
+        }
+        assert!(numbers[0] == 0 && numbers[1..].iter().all(|n| *n > 90), "{numbers:?}");
     }
 
     #[test]

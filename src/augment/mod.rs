@@ -1,16 +1,22 @@
 //! Training clips → other ones, by the recipe's list `[[augment]]`.
 //!
 //! ```text
-//! clip ── waveform: gain, polarity, time_shift, time_stretch, pitch_shift, noise ── features, standardised ──
-//!      ── spectrogram: spec_augment ── batch ── mixing: mixup, cutmix ── network
+//! clip ── waveform: gain, polarity, time_shift, time_stretch, pitch_shift, noise, reverberation, equalizer, telephone,
+//!                   bit_depth ── features, standardised ──
+//!      ── spectrogram: spec_augment, random_masks, rotation, zoom, translation ── batch ──
+//!      ── mixing: mixup, cutmix, specmix ── network
 //! ```
 //!
 //! The list is worked through in order, each entry for each clip with its own probability. Nothing here touches
 //! validation, test or prediction: the loader calls it only for clips that are drawn for training. What is drawn is a
 //! function of the stream that the caller gives ([`crate::seed`]), so threads and resuming change nothing.
 
+mod codec;
 mod config;
+mod equalizer;
+mod image;
 mod mixing;
+mod reverberation;
 mod spectrogram;
 mod vocoder;
 mod waveform;
@@ -20,9 +26,11 @@ use std::fmt;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+pub use codec::Law;
 pub use config::{Augmentation, MixedLabels, Stage, validate};
 
-use crate::features::Features;
+use crate::audio::coloured;
+use crate::features::{FeatureShape, Features};
 
 /// The augmentations that fell to one clip, in order.
 #[derive(Debug, Clone)]
@@ -58,44 +66,83 @@ impl<'a> Chosen<'a> {
     pub fn waveform(&self, samples: &mut [f32], sample_rate: u32, rng: &mut ChaCha8Rng) {
         for augmentation in &self.0 {
             match **augmentation {
-                Augmentation::Gain { db, .. } => waveform::gain(samples, db, rng),
+                Augmentation::Gain { db, .. } => waveform::gain(samples, uniform(db, rng)),
                 Augmentation::Polarity { .. } => waveform::invert(samples),
                 Augmentation::TimeShift { seconds, wrap, .. } => {
-                    waveform::shift(samples, seconds * f64::from(sample_rate), wrap, rng);
+                    let by = uniform([-seconds, seconds], rng) * f64::from(sample_rate);
+                    waveform::shift(samples, by, wrap);
+                }
+                Augmentation::TimeStretch { rate, .. } => waveform::stretch(samples, uniform(rate, rng)),
+                Augmentation::PitchShift { semitones, .. } => {
+                    waveform::shift_pitch(samples, uniform(semitones, rng));
                 }
                 Augmentation::Noise { colour, snr_db, .. } => {
-                    waveform::add_noise(samples, colour, snr_db, sample_rate, rng);
+                    let snr = uniform(snr_db, rng);
+                    let noise = coloured(colour, rng, samples.len(), sample_rate);
+                    waveform::add(samples, &noise, snr);
                 }
-                Augmentation::TimeStretch { rate, .. } => waveform::stretch(samples, rate, rng),
-                Augmentation::PitchShift { semitones, .. } => waveform::shift_pitch(samples, semitones, rng),
-                Augmentation::SpecAugment { .. }
-                | Augmentation::Mixup { .. }
-                | Augmentation::Cutmix { .. } => {}
+                Augmentation::Reverberation { seconds, direct_db, .. } => {
+                    let [seconds, direct_db] = [seconds, direct_db].map(|range| uniform(range, rng));
+                    reverberation::reverberate(samples, seconds, direct_db, sample_rate, rng);
+                }
+                Augmentation::Equalizer { db, bands, .. } => {
+                    equalizer::equalize(samples, bands, db, sample_rate, rng);
+                }
+                Augmentation::Telephone { law, .. } => codec::telephone(samples, law, sample_rate),
+                Augmentation::BitDepth { bits: [fewest, most], .. } => {
+                    codec::quantize(samples, rng.random_range(fewest..=most));
+                }
+                // Not on the samples.
+                _ => {}
             }
         }
     }
 
     /// Changes the features of a clip; their shape stays.
     pub fn spectrogram(&self, features: &mut Features, rng: &mut ChaCha8Rng) {
+        let FeatureShape { bins, frames } = features.shape;
         for augmentation in &self.0 {
-            if let Augmentation::SpecAugment {
-                time_warp,
-                freq_masks,
-                freq_width,
-                time_masks,
-                time_width,
-                time_share,
-                ..
-            } = **augmentation
-            {
-                spectrogram::warp(features, time_warp, rng);
-                let time_width = time_width.min((time_share * features.shape.frames as f64) as usize);
-                let mean = spectrogram::mean(features);
-                (0..freq_masks).for_each(|_| spectrogram::mask_rows(features, freq_width, mean, rng));
-                (0..time_masks).for_each(|_| spectrogram::mask_columns(features, time_width, mean, rng));
+            match **augmentation {
+                Augmentation::SpecAugment {
+                    time_warp,
+                    freq_masks,
+                    freq_width,
+                    time_masks,
+                    time_width,
+                    time_share,
+                    ..
+                } => {
+                    spectrogram::warp(features, time_warp, rng);
+                    let time_width = time_width.min((time_share * frames as f64) as usize);
+                    let mean = spectrogram::mean(features);
+                    (0..freq_masks).for_each(|_| spectrogram::mask_rows(features, freq_width, mean, rng));
+                    (0..time_masks).for_each(|_| spectrogram::mask_columns(features, time_width, mean, rng));
+                }
+                Augmentation::RandomMasks { masks, freq_width, time_width, .. } => {
+                    let mean = spectrogram::mean(features);
+                    for _ in 0..masks {
+                        spectrogram::mask_rectangle(features, freq_width, time_width, mean, rng);
+                    }
+                }
+                Augmentation::Rotation { degrees, .. } => {
+                    image::rotate(features, uniform([-degrees, degrees], rng));
+                }
+                Augmentation::Zoom { factor, .. } => image::zoom(features, uniform(factor, rng)),
+                Augmentation::Translation { freq, time, .. } => {
+                    let [rows, columns] = [(freq, bins), (time, frames)]
+                        .map(|(share, len)| share * len as f64)
+                        .map(|most| uniform([-most, most], rng));
+                    image::translate(features, rows, columns);
+                }
+                // Not on one clip's features.
+                _ => {}
             }
         }
     }
+}
+
+fn uniform([low, high]: [f64; 2], rng: &mut ChaCha8Rng) -> f64 {
+    rng.random_range(low..=high)
 }
 
 /// Mixes the clips of a batch with one another: `inputs` `[batch, bins, frames]` and `targets` `[batch, num_classes]`,
@@ -109,5 +156,90 @@ pub fn mix(
 ) {
     for augmentation in augmentations.iter().filter(|augmentation| augmentation.stage() == Stage::Batch) {
         mixing::apply(augmentation, inputs, targets, shape, rng);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::{Purpose, Seed};
+
+    fn entry(text: &str) -> Augmentation {
+        toml::from_str(text).unwrap()
+    }
+
+    fn rng(item: u64) -> ChaCha8Rng {
+        Seed(6).rng(Purpose::Augment, 1, item)
+    }
+
+    /// A second of a tone after `entry`.
+    fn sound(entry: &Augmentation, item: u64) -> Vec<f32> {
+        let mut samples: Vec<f32> = (0..8_000).map(|n| 0.1 * (n as f32 * 0.3).sin()).collect();
+        Chosen::only(entry).waveform(&mut samples, 8_000, &mut rng(item));
+        samples
+    }
+
+    #[test]
+    fn strengths_are_drawn_from_the_whole_of_their_range() {
+        let power = |samples: &[f32]| samples.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        let clean = sound(&entry("kind = 'gain'\ndb = [0.0, 0.0]"), 0);
+        let gain = entry("kind = 'gain'\ndb = [-6.0, 6.0]");
+        let noise = entry("kind = 'noise'\nsnr_db = [5.0, 25.0]");
+        let shift = entry("kind = 'time_shift'\nseconds = 0.25");
+        let (mut gains, mut ratios, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
+        for item in 0..60 {
+            gains.push(10.0 * (power(&sound(&gain, item)) / power(&clean)).log10());
+            let noisy = sound(&noise, item);
+            let noise: Vec<f32> = noisy.iter().zip(&clean).map(|(noisy, clean)| noisy - clean).collect();
+            ratios.push(10.0 * (power(&clean) / power(&noise)).log10());
+            let shifted = sound(&shift, item);
+            let early = shifted.iter().take_while(|x| **x == 0.0).count() as f64;
+            let late = shifted.iter().rev().take_while(|x| **x == 0.0).count() as f64;
+            gaps.push(early - late);
+        }
+        for (found, [low, high]) in [(gains, [-6.0, 6.0]), (ratios, [5.0, 25.0]), (gaps, [-2000.0, 2000.0])] {
+            let width = high - low;
+            let inside = |x: &f64| (low - 0.01 * width..=high + 0.01 * width).contains(x);
+            assert!(found.iter().all(inside), "{found:?}");
+            assert!(found.iter().any(|x| *x < low + 0.1 * width), "{found:?}");
+            assert!(found.iter().any(|x| *x > high - 0.1 * width), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn every_kind_changes_something_and_the_same_draw_changes_the_same() {
+        let before: Vec<f32> = sound(&entry("kind = 'gain'\ndb = [0.0, 0.0]"), 0);
+        for kind in [
+            "gain",
+            "polarity",
+            "time_shift",
+            "time_stretch",
+            "pitch_shift",
+            "noise",
+            "reverberation",
+            "equalizer",
+            "telephone",
+            "bit_depth",
+        ] {
+            let entry = entry(&format!("kind = '{kind}'"));
+            assert!(sound(&entry, 1) != before && sound(&entry, 1) == sound(&entry, 1), "{kind}");
+            assert!(sound(&entry, 1).iter().all(|x| x.is_finite()), "{kind}");
+            let repeats = sound(&entry, 2) == sound(&entry, 1);
+            assert!(
+                repeats == ["polarity", "telephone"].contains(&kind),
+                "{kind}: other draws, other strengths"
+            );
+        }
+        let shape = FeatureShape { bins: 40, frames: 60 };
+        let before = Features { shape, values: (0..2400).map(|i| (i as f32 * 0.37).sin()).collect() };
+        for kind in ["spec_augment", "random_masks", "rotation", "zoom", "translation"] {
+            let entry = entry(&format!("kind = '{kind}'"));
+            let after = |item| {
+                let mut features = before.clone();
+                Chosen::only(&entry).spectrogram(&mut features, &mut rng(item));
+                features
+            };
+            assert!(after(1) != before && after(1) == after(1) && after(1) != after(2), "{kind}");
+        }
     }
 }

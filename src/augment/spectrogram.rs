@@ -1,9 +1,9 @@
-//! On the features of a clip: SpecAugment (Park et al. 2019).
+//! On the features of a clip: SpecAugment (Park et al. 2019) and masks.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::features::Features;
+use crate::features::{FeatureShape, Features};
 
 /// Mean of all values; 0 for none.
 pub(super) fn mean(features: &Features) -> f32 {
@@ -12,7 +12,7 @@ pub(super) fn mean(features: &Features) -> f32 {
 }
 
 /// Start and end of a mask: its width evenly from 0 to `most`, its place evenly from those where it fits in `len`.
-fn span(most: usize, len: usize, rng: &mut ChaCha8Rng) -> std::ops::Range<usize> {
+pub(super) fn span(most: usize, len: usize, rng: &mut ChaCha8Rng) -> std::ops::Range<usize> {
     let width = rng.random_range(0..=most.min(len));
     let start = rng.random_range(0..=len - width);
     start..start + width
@@ -30,6 +30,21 @@ pub(super) fn mask_columns(features: &mut Features, most: usize, value: f32, rng
     let stretch = span(most, features.shape.frames, rng);
     for row in features.values.chunks_exact_mut(features.shape.frames.max(1)) {
         row[stretch.clone()].fill(value);
+    }
+}
+
+/// Fills a rectangle of up to `rows` rows and up to `columns` frames with `value`.
+pub(super) fn mask_rectangle(
+    features: &mut Features,
+    rows: usize,
+    columns: usize,
+    value: f32,
+    rng: &mut ChaCha8Rng,
+) {
+    let FeatureShape { bins, frames } = features.shape;
+    let (band, stretch) = (span(rows, bins, rng), span(columns, frames, rng));
+    for row in band {
+        features.values[row * frames..][stretch.clone()].fill(value);
     }
 }
 
@@ -63,7 +78,6 @@ pub(super) fn warp(features: &mut Features, most: usize, rng: &mut ChaCha8Rng) {
 #[expect(clippy::float_cmp, reason = "values that are moved or copied stay exactly what they were")]
 mod tests {
     use super::*;
-    use crate::features::FeatureShape;
     use crate::seed::{Purpose, Seed};
 
     fn rng(item: u64) -> ChaCha8Rng {
@@ -114,6 +128,22 @@ mod tests {
             let kept = masked.values.iter().zip(features(10, 30).values).filter(|(a, b)| **a == *b).count();
             assert_eq!(kept, 10 * (30 - width));
         }
+    }
+
+    #[test]
+    fn rectangles_are_whole_and_both_ways_bounded() {
+        let mut largest = [0; 2];
+        for item in 0..60 {
+            let mut masked = features(10, 30);
+            mask_rectangle(&mut masked, 4, 7, 0.0, &mut rng(item));
+            let zeros = |row: &[f32]| row.iter().filter(|x| **x == 0.0).count();
+            let widths: Vec<usize> = masked.values.chunks(30).map(zeros).filter(|n| *n > 0).collect();
+            assert!(widths.len() <= 4 && widths.iter().all(|n| *n == widths[0] && *n <= 7), "{widths:?}");
+            largest = [largest[0].max(widths.len()), largest[1].max(widths.first().copied().unwrap_or(0))];
+            let kept = masked.values.iter().zip(features(10, 30).values).filter(|(a, b)| **a == *b).count();
+            assert_eq!(kept, 300 - widths.iter().sum::<usize>());
+        }
+        assert_eq!(largest, [4, 7]);
     }
 
     #[test]

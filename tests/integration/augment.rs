@@ -4,8 +4,11 @@ use crate::support::oido;
 use crate::tones::Tones;
 
 const EVERYTHING: &str = "augment=[{kind='gain'},{kind='polarity'},{kind='time_shift',seconds=0.1},\
-    {kind='time_stretch'},{kind='pitch_shift',probability=0.2},{kind='noise',colour='pink'},{kind='spec_augment',time_warp=3,freq_width=4,time_width=4},\
-    {kind='mixup'},{kind='cutmix',probability=0.2}]";
+    {kind='time_stretch'},{kind='pitch_shift',probability=0.2},{kind='noise',colour='pink'},{kind='reverberation'},\
+    {kind='equalizer'},{kind='telephone',probability=0.2},{kind='bit_depth'},\
+    {kind='spec_augment',time_warp=3,freq_width=4,time_width=4},{kind='random_masks',freq_width=4,time_width=4},\
+    {kind='rotation'},{kind='zoom'},{kind='translation'},\
+    {kind='mixup'},{kind='cutmix',probability=0.2},{kind='specmix',probability=0.2}]";
 
 #[test]
 fn an_augmented_run_is_the_same_on_any_number_of_threads_and_after_resume() {
@@ -24,7 +27,7 @@ fn an_augmented_run_is_the_same_on_any_number_of_threads_and_after_resume() {
     assert!(tones.weights("whole") != tones.weights("plain"));
     let recipe = |run: &str| std::fs::read_to_string(tones.path(run).join("recipe.toml")).unwrap();
     assert!(!recipe("plain").contains("augment"), "recipes of earlier runs stay as they were");
-    assert_eq!(recipe("whole").matches("[[augment]]").count(), 9);
+    assert_eq!(recipe("whole").matches("[[augment]]").count(), 18);
 
     let other = ["--set", "augment=[{kind='mixup'}]", "--set", two, "--resume"];
     let error = tones.error(2, &Tones::train("whole", &other));

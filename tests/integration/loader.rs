@@ -215,16 +215,25 @@ fn augmentations(kinds: &[&str]) -> Vec<Augmentation> {
     kinds.iter().map(read).collect()
 }
 
-const EVERY_KIND: [&str; 9] = [
+const EVERY_KIND: [&str; 18] = [
     "gain",
     "polarity",
     "time_shift",
     "time_stretch",
     "pitch_shift",
     "noise",
+    "reverberation",
+    "equalizer",
+    "telephone",
+    "bit_depth",
     "spec_augment",
+    "random_masks",
+    "rotation",
+    "zoom",
+    "translation",
     "mixup",
     "cutmix",
+    "specmix",
 ];
 
 #[test]
