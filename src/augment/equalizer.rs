@@ -1,5 +1,7 @@
 //! Random filters: other microphones, rooms and distances (Nam, Kim & Park 2022, "FilterAugment", its linear kind).
 
+use std::f64::consts::LN_10;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -18,7 +20,7 @@ pub(super) fn equalize(
 ) {
     let curve = Curve::draw(bands, db, MelScale::Htk.hz_to_mel(f64::from(sample_rate) / 2.0), rng);
     let mut filtered: Vec<f64> = samples.iter().map(|&x| f64::from(x)).collect();
-    filter(&mut filtered, sample_rate, |hz| 10f64.powf(curve.at(MelScale::Htk.hz_to_mel(hz)) / 20.0));
+    filter(&mut filtered, sample_rate, |hz| (curve.at(MelScale::Htk.hz_to_mel(hz)) * LN_10 / 20.0).exp());
     samples.iter_mut().zip(filtered).for_each(|(x, filtered)| *x = filtered as f32);
 }
 

@@ -88,30 +88,41 @@ fn analysis(samples: &[f64]) -> Vec<Spectrum> {
 /// Frames read every `rate` frames: magnitudes between two neighbours, phases that go on at the speed measured there. (Whole
 /// turns between two frames make no difference to either, so phases are complex numbers of magnitude 1.)
 fn at_rate(frames: &[Spectrum], rate: f64) -> Vec<Spectrum> {
-    let silence = vec![Complex::default(); BINS];
+    let frames: Vec<Vec<Polar>> =
+        frames.iter().map(|frame| frame.iter().copied().map(Polar::new).collect()).collect();
+    let silence = vec![Polar::new(Complex::default()); BINS];
     let frame = |t: usize| frames.get(t).unwrap_or(&silence);
-    let mut phases: Vec<Complex<f64>> = frame(0).iter().map(|&x| direction(x)).collect();
+    let mut phases: Vec<Complex<f64>> = frame(0).iter().map(|polar| polar.direction).collect();
     let count = (frames.len() as f64 / rate).ceil() as usize;
     let mut stretched = Vec::with_capacity(count);
     for t in 0..count {
         let at = t as f64 * rate;
         let (left, right, share) = (frame(at as usize), frame(at as usize + 1), at.fract());
         let mut spectrum = Vec::with_capacity(BINS);
-        for ((phase, &left), &right) in phases.iter_mut().zip(left).zip(right) {
-            let magnitude = (1.0 - share) * left.norm_sqr().sqrt() + share * right.norm_sqr().sqrt();
-            spectrum.push(*phase * magnitude);
-            // Kept at magnitude 1 over a long clip.
-            *phase = direction(*phase * direction(right) * direction(left).conj());
+        for ((phase, left), right) in phases.iter_mut().zip(left).zip(right) {
+            spectrum.push(*phase * ((1.0 - share) * left.magnitude + share * right.magnitude));
+            *phase *= right.direction * left.direction.conj();
+            // One step of Newton's method keeps the magnitude at 1 over a long clip.
+            *phase *= 1.5 - 0.5 * phase.norm_sqr();
         }
         stretched.push(spectrum);
     }
     stretched
 }
 
-/// `x` over its magnitude; 1 for 0.
-fn direction(x: Complex<f64>) -> Complex<f64> {
-    let magnitude = x.norm_sqr().sqrt();
-    if magnitude > 0.0 { x / magnitude } else { Complex::new(1.0, 0.0) }
+/// A complex number: `magnitude * direction`, the direction of 0 being 1.
+#[derive(Debug, Clone, Copy)]
+struct Polar {
+    magnitude: f64,
+    direction: Complex<f64>,
+}
+
+impl Polar {
+    fn new(x: Complex<f64>) -> Self {
+        let magnitude = x.norm_sqr().sqrt();
+        let direction = if magnitude > 0.0 { x / magnitude } else { Complex::new(1.0, 0.0) };
+        Self { magnitude, direction }
+    }
 }
 
 /// `len` samples: windowed frames added up, divided by the sum of the squared windows (Griffin & Lim 1984).
@@ -176,7 +187,6 @@ mod tests {
         for case in golden["stretched"].as_array().unwrap() {
             let rate = case["rate"].as_f64().unwrap();
             let (_, most) = difference(&stretch_exactly(&signal(), rate), case);
-            println!("rate {rate}: {most:e}");
             assert!(most < 2e-6, "rate {rate}: {most}");
         }
         let samples: Vec<f32> = signal().into_iter().map(|x| x as f32).collect();
@@ -184,9 +194,8 @@ mod tests {
             let steps = case["steps"].as_f64().unwrap();
             let ours: Vec<f64> = shift(&samples, steps).into_iter().map(f64::from).collect();
             let (mean, most) = difference(&ours, case);
-            println!("{steps}: rms {mean:e} most {most:e}");
-            // Another filter when resampling: the click and the ends show it.
-            assert!(mean < 3e-3 && most < 3e-2, "{steps} semitones: {mean}, at most {most}");
+            // Another filter when resampling: the click and the ends show it. Found: 1.2e-3, at most 1.5e-2.
+            assert!(mean < 2e-3 && most < 2e-2, "{steps} semitones: {mean}, at most {most}");
         }
     }
 
