@@ -54,7 +54,6 @@ fn value(features: &Features, row: f64, frame: f64, outside: f32) -> f32 {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "values that are moved stay exactly what they were")]
 mod tests {
     use super::*;
     use crate::features::FeatureShape;
