@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use crate::cpu::layers as cpu;
 
 /// Whether tensors of this device are computed here.
-fn ours(_device: &Device) -> bool {
+pub(crate) fn ours(_device: &Device) -> bool {
     #[cfg(feature = "flex")]
     return *_device == Device::flex() || *_device == Device::flex().autodiff();
     #[cfg(not(feature = "flex"))]
@@ -22,11 +22,12 @@ fn ours(_device: &Device) -> bool {
 macro_rules! on_cpu {
     ($x:expr $(, if $known:expr)? => $result:expr) => {
         #[cfg(feature = "flex")]
-        if ours(&$x.device()) $(&& $known)? {
+        if $crate::layers::ours(&$x.device()) $(&& $known)? {
             return $result;
         }
     };
 }
+pub(crate) use on_cpu;
 
 /// [`Conv2d`]: `[batch, c_in, height, width]` → `[batch, c_out, height, width]`.
 pub fn conv2d(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {

@@ -9,12 +9,14 @@
 //!
 //! Every block of `unsafe` code says why it is sound. (In oido itself there is one, which maps a file into memory.)
 
+mod adam;
 #[cfg(feature = "flex")]
 mod cpu;
 mod layers;
 mod precision;
 mod prepared;
 
+pub use adam::Adam;
 pub use layers::{
     Normalised, Step, add, add_relu, attention, avg_pool2d, batch_norm, batch_norm_relu, cat_channels,
     conv1d, conv1d_relu, conv1d_then, conv2d, conv2d_relu, conv2d_then, each, gelu, global_mean, layer_norm,

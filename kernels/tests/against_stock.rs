@@ -6,6 +6,7 @@ use burn::module::Param;
 use burn::nn::conv::{Conv1dConfig, Conv2dConfig};
 use burn::nn::pool::{AvgPool2dConfig, MaxPool1dConfig, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, DropoutConfig, LinearConfig, PaddingConfig1d, PaddingConfig2d};
+use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Distribution, Tensor};
 use oido_kernels::{
@@ -595,4 +596,26 @@ fn bfloat16_is_asked_for_and_off_afterwards() {
     let prepared = Prepared::default();
     assert_eq!(prepared.run(|| Precision::Bf16.run(run)), rounded);
     assert_eq!(prepared.run(run), exact, "what is kept is of one precision");
+}
+
+#[test]
+fn adam_is_burns_to_the_bit() {
+    let device = Device::flex();
+    let ours = kernels::Adam { beta_1: 0.8, beta_2: 0.99, epsilon: 1e-7 };
+    let burns = AdamConfig::new().with_beta_1(0.8).with_beta_2(0.99).with_epsilon(1e-7).build();
+    // The second one does not stand in Burn's order.
+    let random = |sizes: [usize; 2]| Tensor::<2>::random(sizes, Distribution::Uniform(-1.0, 1.0), &device);
+    for (weights, turned) in [(random([1, 1]), false), (random([37, 5]), true), (random([300, 250]), false)] {
+        let before = values(weights.clone());
+        let (mut mine, mut theirs) = ((weights.clone(), None), (weights.clone(), None));
+        for step in 0..5 {
+            let [rows, columns] = weights.dims();
+            let gradient = if turned { random([columns, rows]).transpose() } else { random([rows, columns]) };
+            let rate = 0.01 / f64::from(step + 1);
+            mine = ours.step(rate, mine.0, gradient.clone(), mine.1);
+            theirs = burns.step(rate, theirs.0, gradient, theirs.1);
+            assert_eq!(values(mine.0.clone()), values(theirs.0.clone()));
+        }
+        assert_eq!(values(weights), before, "tensors that others hold stay as they are");
+    }
 }

@@ -2,11 +2,12 @@
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
+use crate::models::Adam;
 
 /// Recipe key `training.optimizer`: a name, or a table of the name and its options.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -110,11 +111,7 @@ impl Optimizer {
     pub fn init(self) -> ModuleOptimizer {
         match self {
             Self::Adam { beta_1, beta_2, epsilon } | Self::AdamW { beta_1, beta_2, epsilon, .. } => {
-                AdamConfig::new()
-                    .with_beta_1(beta_1 as f32)
-                    .with_beta_2(beta_2 as f32)
-                    .with_epsilon(epsilon as f32)
-                    .init()
+                Adam { beta_1: beta_1 as f32, beta_2: beta_2 as f32, epsilon: epsilon as f32 }.into()
             }
             Self::Sgd { momentum, nesterov, .. } => {
                 let momentum = (momentum > 0.0).then(|| {

@@ -1,5 +1,5 @@
-//! What is done to each number by itself or to each row: activations, sums of maps, factors of channels, softmax. Rows are
-//! the last axis.
+//! What is done to each number by itself or to each row: activations, sums of maps, factors of channels, softmax, steps of
+//! Adam. Rows are the last axis.
 
 use rayon::prelude::*;
 
@@ -53,6 +53,35 @@ pub fn add(a: &[f32], b: &[f32], relu: bool) -> Buffer {
     let tasks = y.as_mut().par_chunks_mut(TASK).zip(a.par_chunks(TASK)).zip(b.par_chunks(TASK));
     tasks.for_each(|((y, a), b)| if relu { add_to::<true>(a, b, y) } else { add_to::<false>(a, b, y) });
     y
+}
+
+/// `average` keeps the share `decay` of itself; the rest is `x`, or its squares.
+pub fn move_average(average: &mut [f32], x: &[f32], decay: f32, squares: bool) {
+    assert_eq!(average.len(), x.len(), "numbers of the average");
+    let tasks = average.par_chunks_mut(TASK).zip(x.par_chunks(TASK));
+    tasks.for_each(|(average, x)| match squares {
+        true => move_average_of::<true>(average, x, decay),
+        false => move_average_of::<false>(average, x, decay),
+    });
+}
+
+/// What Adam takes off the weights: `first * factor / (sqrt(second) + epsilon) * rate`.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamStep {
+    /// Makes up for the zeros that the averages began with.
+    pub factor: f32,
+    /// Against a division by nothing.
+    pub epsilon: f32,
+    /// The learning rate.
+    pub rate: f32,
+}
+
+/// Changes weights by the averages of their gradients and of the squares of these.
+pub fn adam(weights: &mut [f32], first: &[f32], second: &[f32], step: AdamStep) {
+    assert!(weights.len() == first.len() && weights.len() == second.len(), "averages of each weight");
+    let averages = first.par_chunks(TASK).zip(second.par_chunks(TASK));
+    let tasks = weights.par_chunks_mut(TASK).zip(averages);
+    tasks.for_each(|(weights, (first, second))| adam_of(weights, first, second, step));
 }
 
 /// Each channel of each map times its factor: `x [batch, .., channels]`, `factor [batch, channels]`.
@@ -214,6 +243,20 @@ vectorised! {
         for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
             let sum = a + b;
             *y = if RELU && sum < 0.0 { 0.0 } else { sum };
+        }
+    }
+
+    fn move_average_of<const SQUARES: bool>(average: &mut [f32], x: &[f32], decay: f32) {
+        let rest = 1.0 - decay;
+        for (average, x) in average.iter_mut().zip(x) {
+            let x = if SQUARES { x * x } else { *x };
+            *average = *average * decay + x * rest;
+        }
+    }
+
+    fn adam_of(weights: &mut [f32], first: &[f32], second: &[f32], step: AdamStep) {
+        for ((weight, first), second) in weights.iter_mut().zip(first).zip(second) {
+            *weight -= first * step.factor / (second.sqrt() + step.epsilon) * step.rate;
         }
     }
 

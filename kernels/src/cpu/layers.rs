@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
 use crate::Precision;
+use crate::cpu::elementwise::AdamStep;
 pub use crate::cpu::elementwise::Function;
 use crate::cpu::fused::{self, Affine, Fused, Parts};
 use crate::cpu::map::{self, Map};
@@ -310,4 +311,19 @@ fn padding_2d(
             [top, left, vertical - top, horizontal - left]
         }
     }
+}
+
+pub fn move_average<const D: usize>(
+    average: Tensor<D>,
+    x: Tensor<D>,
+    decay: f32,
+    squares: bool,
+) -> Tensor<D> {
+    (average, x).apply(move |[average, x], _| operators::move_average(decay, squares, average, x))
+}
+
+pub fn adam<const D: usize>(weights: Tensor<D>, averages: [Tensor<D>; 2], step: AdamStep) -> Tensor<D> {
+    let [first, second] = averages;
+    (weights, first, second)
+        .apply(move |[weights, first, second], _| operators::adam(step, weights, first, second))
 }

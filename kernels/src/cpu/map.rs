@@ -109,6 +109,16 @@ pub fn floats(tensor: &FlexTensor) -> &[f32] {
     &tensor.storage::<f32>()[start..end]
 }
 
+/// The tensor with other numbers of the same sizes, which come from its own, in Burn's order. They are changed in place if nobody
+/// else holds them.
+pub fn changed(tensor: FlexTensor, change: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let sizes = tensor.layout().shape().to_vec();
+    let line = [sizes.iter().product(), 1];
+    let mut numbers = Map::new(reshaped(tensor, &line)).into_values();
+    change(numbers.values_mut());
+    reshaped(numbers.into_tensor(), &sizes)
+}
+
 /// Strides of `[batch, channels, ..]` when channels stand last.
 fn strides(shape: &[usize]) -> Vec<isize> {
     let mut strides = vec![0; shape.len()];

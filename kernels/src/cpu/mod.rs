@@ -4,7 +4,7 @@
 mod attention;
 mod convolution;
 mod depthwise;
-mod elementwise;
+pub mod elementwise;
 mod fused;
 mod layer_norm;
 pub mod layers;

@@ -7,7 +7,7 @@ use crate::Precision;
 use crate::cpu::attention::{self, Steps};
 use crate::cpu::convolution::{self, Packed, Panels, Shape, Target};
 use crate::cpu::depthwise;
-use crate::cpu::elementwise::{self, Function};
+use crate::cpu::elementwise::{self, AdamStep, Function};
 use crate::cpu::layer_norm;
 use crate::cpu::lstm;
 use crate::cpu::map::{self, Map, floats};
@@ -227,6 +227,20 @@ pub fn linear(relu: bool, input: FlexTensor, weight: FlexTensor, bias: Option<Fl
         [of_input, of_weight, of_bias]
     });
     (output, back)
+}
+
+/// See [`elementwise::move_average`]; there is no way back.
+pub fn move_average(decay: f32, squares: bool, average: FlexTensor, x: FlexTensor) -> Done<2> {
+    let x = x.to_contiguous();
+    let change = |average: &mut [f32]| elementwise::move_average(average, floats(&x), decay, squares);
+    (map::changed(average, change), WayBack::new(|_, _| [None, None]))
+}
+
+/// See [`elementwise::adam`]; there is no way back.
+pub fn adam(step: AdamStep, weights: FlexTensor, first: FlexTensor, second: FlexTensor) -> Done<3> {
+    let (first, second) = (first.to_contiguous(), second.to_contiguous());
+    let change = |weights: &mut [f32]| elementwise::adam(weights, floats(&first), floats(&second), step);
+    (map::changed(weights, change), WayBack::new(|_, _| [None, None, None]))
 }
 
 /// All axes but the last are rows.
