@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::codec::Law;
@@ -70,6 +72,29 @@ pub enum Augmentation {
         /// silent.
         #[serde(default = "snr_db")]
         snr_db: [f64; 2],
+    },
+    /// A recording of something else is added: a random part of one of several, equally likely, repeated where it is shorter
+    /// than the clip.
+    Background {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// Which recordings: `{ folder = "..." }` or `{ label = "..." }`.
+        from: Backdrop,
+        /// Range of the ratio of the clip's power to that of the background in dB, evenly. Default 5 to 20. Silence stays
+        /// silent.
+        #[serde(default = "background_db")]
+        snr_db: [f64; 2],
+    },
+    /// The clip is mixed with another training clip of another target so that each is heard with its share, which is drawn
+    /// evenly from 0 to 1 (Tokozume et al. 2018, between-class learning).
+    BetweenClass {
+        /// See [`Augmentation`].
+        #[serde(default = "half")]
+        probability: f64,
+        /// The target of the mixture. Default linear, in these shares.
+        #[serde(default)]
+        labels: MixedLabels,
     },
     /// The clip is heard in a room: noise that dies away exponentially follows every sound (Moorer 1979).
     Reverberation {
@@ -233,6 +258,16 @@ pub enum Augmentation {
     },
 }
 
+/// Where backgrounds come from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backdrop {
+    /// All recordings below this folder.
+    Folder(PathBuf),
+    /// The training clips with this label.
+    Label(String),
+}
+
 /// The target of a mixture of two clips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -303,6 +338,10 @@ fn mixup_alpha() -> f64 {
     0.4
 }
 
+fn background_db() -> [f64; 2] {
+    [5.0, 20.0]
+}
+
 fn reverberation_seconds() -> [f64; 2] {
     [0.2, 0.8]
 }
@@ -366,6 +405,8 @@ impl Augmentation {
             Self::PitchShift { .. } => "pitch_shift",
             Self::Noise { .. } => "noise",
             Self::SpecAugment { .. } => "spec_augment",
+            Self::Background { .. } => "background",
+            Self::BetweenClass { .. } => "between_class",
             Self::Reverberation { .. } => "reverberation",
             Self::Equalizer { .. } => "equalizer",
             Self::Telephone { .. } => "telephone",
@@ -389,6 +430,8 @@ impl Augmentation {
             | Self::TimeStretch { .. }
             | Self::PitchShift { .. }
             | Self::Noise { .. }
+            | Self::Background { .. }
+            | Self::BetweenClass { .. }
             | Self::Reverberation { .. }
             | Self::Equalizer { .. }
             | Self::Telephone { .. }
@@ -412,6 +455,8 @@ impl Augmentation {
             | Self::PitchShift { probability, .. }
             | Self::Noise { probability, .. }
             | Self::SpecAugment { probability, .. }
+            | Self::Background { probability, .. }
+            | Self::BetweenClass { probability, .. }
             | Self::Reverberation { probability, .. }
             | Self::Equalizer { probability, .. }
             | Self::Telephone { probability, .. }
@@ -442,7 +487,10 @@ impl Augmentation {
                 }
                 Err(("seconds", format!("{seconds} must be above 0 and at most the {clip} s of a clip")))
             }
-            Self::Noise { snr_db, .. } => check_range("snr_db", snr_db, DECIBELS),
+            Self::Noise { snr_db, .. } | Self::Background { snr_db, .. } => {
+                check_range("snr_db", snr_db, DECIBELS)
+            }
+            Self::BetweenClass { labels, .. } => check_labels(labels, task),
             Self::Reverberation { seconds, direct_db, .. } => {
                 check_range("seconds", seconds, [0.01, 10.0])?;
                 check_range("direct_db", direct_db, DECIBELS)
@@ -578,13 +626,15 @@ mod tests {
         augment: Vec<Augmentation>,
     }
 
-    const KINDS: [&str; 18] = [
+    const KINDS: [&str; 20] = [
         "gain",
         "polarity",
         "time_shift",
         "time_stretch",
         "pitch_shift",
         "noise",
+        "background",
+        "between_class",
         "reverberation",
         "equalizer",
         "telephone",
@@ -613,7 +663,8 @@ mod tests {
     #[test]
     fn every_kind_is_usable_with_its_defaults_and_written_as_it_is_read() {
         for kind in KINDS {
-            let text = format!("[[augment]]\nkind = \"{kind}\"\n");
+            let from = if kind == "background" { "from = { label = 'rain' }\n" } else { "" };
+            let text = format!("[[augment]]\nkind = \"{kind}\"\n{from}");
             check(&text, Task::SingleLabel, FeatureKind::LogMel).unwrap();
             let list: List = toml::from_str(&text).unwrap();
             assert_eq!(list.augment[0].kind(), kind);
@@ -640,6 +691,9 @@ mod tests {
             ("kind = 'spec_augment'\ntime_warp = 86", "time_warp: 86 is more than the 85 frames"),
             ("kind = 'spec_augment'\ntime_masks = 101", "time_masks: 101 is more than the 100"),
             ("kind = 'spec_augment'\ntime_share = -1.0", "time_share: -1 must be"),
+            ("kind = 'background'", "missing field `from`"),
+            ("kind = 'background'\nfrom = { file = 'x' }", "unknown variant `file`"),
+            ("kind = 'between_class'\nlabels = 'or'", "augment[0].labels: a clip of a single_label task"),
             ("kind = 'reverberation'\nseconds = [0.0, 1.0]", "augment[0].seconds: [0, 1] must be"),
             ("kind = 'reverberation'\ndirect_db = [2.0, 1.0]", "augment[0].direct_db: [2, 1] must be"),
             ("kind = 'equalizer'\nbands = 0", "augment[0].bands: 0 must be from 1 to 100 (equalizer)"),

@@ -16,6 +16,7 @@ pub(super) fn apply(
     inputs: &mut [f32],
     targets: &mut [f32],
     [batch, bins, frames]: [usize; 3],
+    augmented: &[bool],
     rng: &mut ChaCha8Rng,
 ) {
     let (Augmentation::Mixup { labels, .. }
@@ -36,21 +37,28 @@ pub(super) fn apply(
         // Drawn for every clip, so that what falls to one does not hang on what fell to another.
         let (falls, how) =
             (rng.random_bool(augmentation.probability()), How::draw(augmentation, [bins, frames], rng));
-        if !falls {
+        if !falls || augmented.get(i) != Some(&true) {
             continue;
         }
         let (own, other) = (&mut inputs[i * clip..][..clip], &sounds[partner * clip..][..clip]);
         let share = how.mix(own, other, frames);
         let (own, other) = (&mut targets[i * classes..][..classes], &answers[partner * classes..][..classes]);
-        match labels {
-            MixedLabels::Linear => blend(own, other, share as f32),
-            MixedLabels::Or => own.iter_mut().zip(other).for_each(|(own, other)| *own = own.max(*other)),
+        labels.mix(own, other, share);
+    }
+}
+
+impl MixedLabels {
+    /// Mixes the target `other` into `own`, of which `share` stays.
+    pub(super) fn mix(self, own: &mut [f32], other: &[f32], share: f64) {
+        match self {
+            Self::Linear => blend(own, other, share as f32),
+            Self::Or => own.iter_mut().zip(other).for_each(|(own, other)| *own = own.max(*other)),
         }
     }
 }
 
 /// How one clip is mixed with another.
-enum How {
+pub(super) enum How {
     /// This share of itself.
     Blend(f64),
     /// The other one where both these rows and these frames cross.
@@ -60,7 +68,7 @@ enum How {
 }
 
 impl How {
-    fn draw(augmentation: &Augmentation, shape: [usize; 2], rng: &mut ChaCha8Rng) -> Self {
+    pub(super) fn draw(augmentation: &Augmentation, shape: [usize; 2], rng: &mut ChaCha8Rng) -> Self {
         match *augmentation {
             Augmentation::Cutmix { alpha, .. } => {
                 Self::Rectangle(rectangle(shape, beta(alpha, rng), rng.random()))
@@ -75,7 +83,7 @@ impl How {
     }
 
     /// Mixes `other` into `own`, of rows of `frames` values; the share of `own` that stays.
-    fn mix(&self, own: &mut [f32], other: &[f32], frames: usize) -> f64 {
+    pub(super) fn mix(&self, own: &mut [f32], other: &[f32], frames: usize) -> f64 {
         match self {
             Self::Blend(share) => {
                 blend(own, other, *share as f32);
@@ -179,7 +187,7 @@ mod tests {
 
     fn mixed(augmentation: &Augmentation, item: u64) -> (Vec<f32>, Vec<f32>) {
         let (mut inputs, mut targets, shape) = batch();
-        apply(augmentation, &mut inputs, &mut targets, shape, &mut rng(item));
+        apply(augmentation, &mut inputs, &mut targets, shape, &[true; 4], &mut rng(item));
         (inputs, targets)
     }
 
@@ -267,7 +275,19 @@ mod tests {
         let changed: usize = (0..400).map(changed).sum();
         assert!((500..700).contains(&changed), "{changed}");
         let (mut inputs, mut targets) = (vec![1.0, 2.0], vec![1.0, 0.0]);
-        apply(&half, &mut inputs, &mut targets, [1, 1, 2], &mut rng(0));
+        apply(&half, &mut inputs, &mut targets, [1, 1, 2], &[true], &mut rng(0));
         assert_eq!((inputs, targets), (vec![1.0, 2.0], vec![1.0, 0.0]));
+    }
+
+    #[test]
+    fn rows_that_are_not_augmented_stay_and_others_do_not_change_for_it() {
+        let mixup = Augmentation::Mixup { probability: 1.0, alpha: 1.0, labels: MixedLabels::Linear };
+        let (all, _) = mixed(&mixup, 1);
+        let (mut inputs, mut targets, shape) = batch();
+        apply(&mixup, &mut inputs, &mut targets, shape, &[true, false, true, false], &mut rng(1));
+        for (i, row) in inputs.chunks(48).enumerate() {
+            let expected = if i % 2 == 0 { &all } else { &batch().0 };
+            assert_eq!(row, &expected[i * 48..][..48]);
+        }
     }
 }

@@ -1,15 +1,10 @@
 //! Rooms that are made: reverberation as noise that dies away exponentially (Moorer, "About this reverberation business",
 //! Computer Music Journal 3, 1979; Polack's model of the late part of a room's answer, 1988).
 
-use std::cell::RefCell;
-
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use realfft::RealFftPlanner;
 
-thread_local! {
-    static FFT: RefCell<RealFftPlanner<f32>> = RefCell::new(RealFftPlanner::new());
-}
+use super::fft;
 
 /// Adds what comes back from a room: `seconds` until the sound has fallen by 60 dB, the direct sound, which stays as it is,
 /// `direct_db` above all that follows.
@@ -25,21 +20,20 @@ pub(super) fn reverberate(
         return;
     }
     let len = (samples.len() + answer.len()).next_power_of_two();
-    let (forward, inverse) =
-        FFT.with_borrow_mut(|fft| (fft.plan_fft_forward(len), fft.plan_fft_inverse(len)));
+    let (forward, inverse) = (fft::forward(len), fft::inverse(len));
     let transform = |part: &[f32]| {
         let mut padded = forward.make_input_vec();
-        padded[..part.len()].copy_from_slice(part);
+        padded.iter_mut().zip(part).for_each(|(padded, x)| *padded = f64::from(*x));
         let mut bins = forward.make_output_vec();
         // The plans made the lengths, so they fit and nothing here can fail.
         let _ = forward.process(&mut padded, &mut bins);
         bins
     };
     let mut product = transform(samples);
-    product.iter_mut().zip(transform(&answer)).for_each(|(sound, room)| *sound *= room / len as f32);
+    product.iter_mut().zip(transform(&answer)).for_each(|(sound, room)| *sound *= room / len as f64);
     let mut wet = inverse.make_output_vec();
     let _ = inverse.process(&mut product, &mut wet);
-    samples.iter_mut().zip(wet).for_each(|(dry, wet)| *dry += wet);
+    samples.iter_mut().zip(wet).for_each(|(dry, wet)| *dry += wet as f32);
 }
 
 /// What follows the direct sound of one sample: white noise that falls by 60 dB in `decay` samples and ends there, at most

@@ -1,24 +1,18 @@
 //! Time stretch and pitch shift by phase vocoder (Flanagan & Golden 1966; Laroche & Dolson 1999), as `librosa.effects`
 //! has them: periodic Hann windows of 2,048 samples every 512, centred, with zeros outside.
 
-use std::cell::RefCell;
 use std::f64::consts::TAU;
+use std::sync::Arc;
 
-use realfft::RealFftPlanner;
 use realfft::num_complex::Complex;
+use realfft::{ComplexToReal, RealToComplex};
 
+use super::fft;
 use crate::audio::{Waveform, resample};
 
 const WINDOW: usize = 2048;
 const HOP: usize = 512;
 const BINS: usize = WINDOW / 2 + 1;
-
-/// One frame of the spectrum.
-type Spectrum = Vec<Complex<f64>>;
-
-thread_local! {
-    static FFT: RefCell<RealFftPlanner<f64>> = RefCell::new(RealFftPlanner::new());
-}
 
 /// `rate` times as fast at the same pitch (`librosa.effects.time_stretch`): `round(n / rate)` samples.
 pub(super) fn stretch(samples: &[f32], rate: f64) -> Vec<f32> {
@@ -62,52 +56,35 @@ fn fraction(value: f64) -> [u32; 2] {
 }
 
 fn stretch_exactly(samples: &[f64], rate: f64) -> Vec<f64> {
-    let len = (samples.len() as f64 / rate).round_ties_even() as usize;
-    synthesis(&at_rate(&analysis(samples), rate), len)
-}
-
-fn hann() -> Vec<f64> {
-    (0..WINDOW).map(|n| 0.5 - 0.5 * (TAU * n as f64 / WINDOW as f64).cos()).collect()
-}
-
-fn analysis(samples: &[f64]) -> Vec<Spectrum> {
-    let window = hann();
-    let fft = FFT.with_borrow_mut(|fft| fft.plan_fft_forward(WINDOW));
-    let mut padded = vec![0.0; samples.len() + WINDOW];
-    padded[WINDOW / 2..WINDOW / 2 + samples.len()].copy_from_slice(samples);
-    let frame = |at: usize| {
-        let mut frame: Vec<f64> = padded[at..at + WINDOW].iter().zip(&window).map(|(x, w)| x * w).collect();
-        let mut spectrum = fft.make_output_vec();
-        // The plan made the lengths, so they fit and nothing here can fail.
-        let _ = fft.process(&mut frame, &mut spectrum);
-        spectrum
-    };
-    (0..=samples.len() / HOP).map(|t| frame(t * HOP)).collect()
-}
-
-/// Frames read every `rate` frames: magnitudes between two neighbours, phases that go on at the speed measured there. (Whole
-/// turns between two frames make no difference to either, so phases are complex numbers of magnitude 1.)
-fn at_rate(frames: &[Spectrum], rate: f64) -> Vec<Spectrum> {
-    let frames: Vec<Vec<Polar>> =
-        frames.iter().map(|frame| frame.iter().copied().map(Polar::new).collect()).collect();
-    let silence = vec![Polar::new(Complex::default()); BINS];
-    let frame = |t: usize| frames.get(t).unwrap_or(&silence);
-    let mut phases: Vec<Complex<f64>> = frame(0).iter().map(|polar| polar.direction).collect();
-    let count = (frames.len() as f64 / rate).ceil() as usize;
-    let mut stretched = Vec::with_capacity(count);
-    for t in 0..count {
-        let at = t as f64 * rate;
-        let (left, right, share) = (frame(at as usize), frame(at as usize + 1), at.fract());
-        let mut spectrum = Vec::with_capacity(BINS);
-        for ((phase, left), right) in phases.iter_mut().zip(left).zip(right) {
-            spectrum.push(*phase * ((1.0 - share) * left.magnitude + share * right.magnitude));
+    let mut analysis = Analysis::new(samples);
+    let mut synthesis = Synthesis::new((samples.len() as f64 / rate).round_ties_even() as usize);
+    let (mut at, mut left, mut right) = (0, analysis.frame(0), analysis.frame(1));
+    let mut phases: Vec<Complex<f64>> = left.iter().map(|polar| polar.direction).collect();
+    let count = (analysis.count as f64 / rate).ceil() as usize;
+    for t in 0..count.min(synthesis.frames()) {
+        // Read every `rate` frames: magnitudes between two neighbours, phases that go on at the speed measured there. (Whole
+        // turns between two frames make no difference to either, so phases are complex numbers of magnitude 1.)
+        let from = t as f64 * rate;
+        while at < from as usize {
+            at += 1;
+            left = std::mem::replace(&mut right, analysis.frame(at + 1));
+        }
+        let share = from.fract();
+        for (((bin, phase), left), right) in
+            synthesis.spectrum.iter_mut().zip(&mut phases).zip(&left).zip(&right)
+        {
+            *bin = *phase * ((1.0 - share) * left.magnitude + share * right.magnitude);
             *phase *= right.direction * left.direction.conj();
             // One step of Newton's method keeps the magnitude at 1 over a long clip.
             *phase *= 1.5 - 0.5 * phase.norm_sqr();
         }
-        stretched.push(spectrum);
+        synthesis.add(t);
     }
-    stretched
+    synthesis.finish()
+}
+
+fn hann() -> Vec<f64> {
+    (0..WINDOW).map(|n| 0.5 - 0.5 * (TAU * n as f64 / WINDOW as f64).cos()).collect()
 }
 
 /// A complex number: `magnitude * direction`, the direction of 0 being 1.
@@ -125,31 +102,81 @@ impl Polar {
     }
 }
 
-/// `len` samples: windowed frames added up, divided by the sum of the squared windows (Griffin & Lim 1984).
-fn synthesis(frames: &[Spectrum], len: usize) -> Vec<f64> {
-    let window = hann();
-    let fft = FFT.with_borrow_mut(|fft| fft.plan_fft_inverse(WINDOW));
-    let frames = &frames[..frames.len().min((len + WINDOW).div_ceil(HOP))];
-    let total = (len + WINDOW).max(frames.len() * HOP + WINDOW);
-    let (mut sum, mut weight) = (vec![0.0; total], vec![0.0; total]);
-    let mut frame = fft.make_output_vec();
-    for (t, spectrum) in frames.iter().enumerate() {
-        let mut spectrum = spectrum.clone();
+/// Samples → windowed frames' spectra.
+struct Analysis {
+    padded: Vec<f64>,
+    count: usize,
+    window: Vec<f64>,
+    fft: Arc<dyn RealToComplex<f64>>,
+    frame: Vec<f64>,
+    spectrum: Vec<Complex<f64>>,
+}
+
+impl Analysis {
+    fn new(samples: &[f64]) -> Self {
+        let mut padded = vec![0.0; samples.len() + WINDOW];
+        padded[WINDOW / 2..WINDOW / 2 + samples.len()].copy_from_slice(samples);
+        let fft = fft::forward(WINDOW);
+        let (frame, spectrum) = (fft.make_input_vec(), fft.make_output_vec());
+        Self { padded, count: samples.len() / HOP + 1, window: hann(), fft, frame, spectrum }
+    }
+
+    /// Frame `t`; behind the last one, silence.
+    fn frame(&mut self, t: usize) -> Vec<Polar> {
+        if t >= self.count {
+            return vec![Polar::new(Complex::default()); BINS];
+        }
+        let samples = self.padded[t * HOP..].iter().zip(&self.window);
+        self.frame.iter_mut().zip(samples).for_each(|(x, (sample, weight))| *x = sample * weight);
+        // The plan made the lengths, so they fit and nothing here can fail.
+        let _ = self.fft.process(&mut self.frame, &mut self.spectrum);
+        self.spectrum.iter().copied().map(Polar::new).collect()
+    }
+}
+
+/// Spectra → samples: windowed frames added up, divided by the sum of the squared windows (Griffin & Lim 1984).
+struct Synthesis {
+    len: usize,
+    sum: Vec<f64>,
+    weight: Vec<f64>,
+    window: Vec<f64>,
+    fft: Arc<dyn ComplexToReal<f64>>,
+    /// What [`Synthesis::add`] adds.
+    spectrum: Vec<Complex<f64>>,
+    frame: Vec<f64>,
+}
+
+impl Synthesis {
+    fn new(len: usize) -> Self {
+        let fft = fft::inverse(WINDOW);
+        let total = len.next_multiple_of(HOP) + 2 * WINDOW;
+        let (spectrum, frame) = (fft.make_input_vec(), fft.make_output_vec());
+        Self { len, sum: vec![0.0; total], weight: vec![0.0; total], window: hann(), fft, spectrum, frame }
+    }
+
+    /// Frames that reach into the result.
+    fn frames(&self) -> usize {
+        (self.len + WINDOW).div_ceil(HOP)
+    }
+
+    /// Adds the spectrum as frame `t`.
+    fn add(&mut self, t: usize) {
         // A real signal has none there, and the transform insists.
-        spectrum[0].im = 0.0;
-        spectrum[BINS - 1].im = 0.0;
-        let _ = fft.process(&mut spectrum, &mut frame);
-        let at = t * HOP..t * HOP + WINDOW;
-        for (((sum, weight), x), w) in
-            sum[at.clone()].iter_mut().zip(&mut weight[at]).zip(&frame).zip(&window)
-        {
+        self.spectrum[0].im = 0.0;
+        self.spectrum[BINS - 1].im = 0.0;
+        let _ = self.fft.process(&mut self.spectrum, &mut self.frame);
+        let places = self.sum[t * HOP..].iter_mut().zip(&mut self.weight[t * HOP..]);
+        for (((sum, weight), x), w) in places.zip(&self.frame).zip(&self.window) {
             *sum += x / WINDOW as f64 * w;
             *weight += w * w;
         }
     }
-    let part = WINDOW / 2..WINDOW / 2 + len;
-    let value = |(x, weight): (&f64, &f64)| if *weight > f64::MIN_POSITIVE { x / weight } else { *x };
-    sum[part.clone()].iter().zip(&weight[part]).map(value).collect()
+
+    fn finish(self) -> Vec<f64> {
+        let part = WINDOW / 2..WINDOW / 2 + self.len;
+        let value = |(x, weight): (&f64, &f64)| if *weight > f64::MIN_POSITIVE { x / weight } else { *x };
+        self.sum[part.clone()].iter().zip(&self.weight[part]).map(value).collect()
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod inputs_stay;
 pub mod interrupt;
 mod output;
 pub mod progress;
+mod sheet;
 
 pub use output::Output;
 

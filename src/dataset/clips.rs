@@ -3,13 +3,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::cache::{FeatureCache, Key};
-use super::{Batch, Entry, Error, Labels, Manifest};
-use crate::augment::{self, Augmentation};
+use super::{Backgrounds, Batch, Entry, Error, Labels, Manifest};
+use crate::augment::{self, Augmentation, Backdrop, Clip, Sounds};
+use crate::config::ConfigError;
 use crate::features::{Extractor, FeatureShape, Features, Stats, StatsAccumulator};
 use crate::seed::{Purpose, Seed};
 
@@ -27,10 +29,15 @@ pub struct ClipSet {
     extractor: Arc<Extractor>,
     stats: Option<Stats>,
     augmentations: Vec<Augmentation>,
+    backgrounds: Backgrounds,
+    untouched_half: bool,
     cache: Option<Arc<FeatureCache>>,
     /// Fingerprint of what the cache keeps of the front end.
     front_end: [u8; 32],
 }
+
+/// How often a clip of another target is looked for before there is none.
+const MOST_TRIES: usize = 1000;
 
 /// A clip that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -83,9 +90,49 @@ impl ClipSet {
             extractor,
             stats: None,
             augmentations: Vec::new(),
+            backgrounds: Backgrounds::default(),
+            untouched_half: false,
             cache,
             front_end,
         })
+    }
+
+    /// All entries of `manifest`, without targets, for [`ClipSet::sound`].
+    pub(super) fn of_sounds(
+        manifest: Arc<Manifest>,
+        extractor: &Arc<Extractor>,
+        cache: Option<Arc<FeatureCache>>,
+    ) -> Self {
+        let indices: Vec<usize> = (0..manifest.entries.len()).collect();
+        Self {
+            manifest,
+            classes: vec![Vec::new(); indices.len()],
+            indices,
+            num_classes: 0,
+            extractor: Arc::clone(extractor),
+            stats: None,
+            augmentations: Vec::new(),
+            backgrounds: Backgrounds::default(),
+            untouched_half: false,
+            cache,
+            front_end: fingerprint(extractor),
+        }
+    }
+
+    /// The clips that carry `label`, for [`ClipSet::sound`] with another front end.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is none.
+    pub(super) fn with_label(&self, label: &str, extractor: &Arc<Extractor>) -> Result<Self, Error> {
+        let mut set = Self::of_sounds(Arc::clone(&self.manifest), extractor, self.cache.clone());
+        set.indices = self.indices.clone();
+        set.indices.retain(|&i| self.manifest.entries[i].labels.iter().any(|own| own == label));
+        set.classes.truncate(set.indices.len());
+        if set.is_empty() {
+            let reason = format!("no training clip has the label {label:?}; give one that some have");
+            return Err(ConfigError::field("augment.from.label", reason).into());
+        }
+        Ok(set)
     }
 
     /// The same clips with features standardised to `(x - mean) / std`.
@@ -94,11 +141,31 @@ impl ClipSet {
         self
     }
 
-    /// The same clips, augmented where they are drawn for training: in [`ClipSet::drawn_features`] and
-    /// [`ClipSet::drawn_batch`], and nowhere else.
-    pub fn with_augmentations(mut self, augmentations: Vec<Augmentation>) -> Self {
+    /// The same clips, augmented where they are drawn for training: in [`ClipSet::drawn_clip`] and
+    /// [`ClipSet::drawn_batch`], and nowhere else. `backgrounds` are those of folders.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a background is of a label that no clip has.
+    pub fn with_augmentations(
+        mut self,
+        augmentations: Vec<Augmentation>,
+        backgrounds: Backgrounds,
+    ) -> Result<Self, Error> {
+        self.backgrounds = backgrounds.with_labels(&augmentations, &self, self.extractor.audio())?;
         self.augmentations = augmentations;
+        Ok(self)
+    }
+
+    /// The same clips, but an epoch of training visits each twice: as it is, and augmented.
+    pub fn with_untouched_half(mut self, untouched_half: bool) -> Self {
+        self.untouched_half = untouched_half;
         self
+    }
+
+    /// Number of clips that an epoch of training draws: all, or twice as many; see [`ClipSet::with_untouched_half`]. Of
+    /// the visits from 0 to this, those from [`ClipSet::len`] on are the augmented half.
+    pub fn visits(&self) -> usize {
+        if self.untouched_half { 2 * self.len() } else { self.len() }
     }
 
     /// Number of clips.
@@ -157,27 +224,47 @@ impl ClipSet {
         Ok(self.standardized(self.raw_features(i)?))
     }
 
-    /// Features of the `i`-th clip to train on in `epoch`: as [`ClipSet::features`], but where `audio.longer` draws, of
-    /// a part of the recording that is a function of the seed, the epoch and the clip; and augmented as the seed, the
-    /// epoch and its `place` in the order of the epoch decide, so that a clip that comes twice is not augmented twice the
-    /// same. A clip whose waveform is augmented is decoded anew.
+    /// Features and target of a visit of training in `epoch`: those of [`ClipSet::features`] and [`ClipSet::target`], but where
+    /// `audio.longer` draws, of a part of the recording that is a function of the seed, the epoch and the clip; and augmented,
+    /// if `visit` is, as the seed, the epoch and its `place` in the order of the epoch decide, so that a clip that comes twice
+    /// is not augmented twice the same. A clip whose waveform is augmented is decoded anew.
     ///
     /// # Errors
     /// As [`ClipSet::features`].
-    pub fn drawn_features(&self, i: usize, seed: Seed, epoch: u64, place: usize) -> Result<Features, Error> {
+    pub fn drawn_clip(
+        &self,
+        visit: usize,
+        seed: Seed,
+        epoch: u64,
+        place: usize,
+    ) -> Result<(Features, Vec<f32>), Error> {
+        let i = visit % self.len();
         let mut rng = seed.rng(Purpose::Augment, epoch, place as u64);
-        let chosen = augment::choose(&self.augmentations, &mut rng);
-        let mut features = if self.draws() || chosen.on_waveform() {
-            let sound = if self.draws() { self.sound(i)? } else { self.decode(i)? };
+        let augmentations = if self.augments(visit) { self.augmentations.as_slice() } else { &[] };
+        let chosen = augment::choose(augmentations, &mut rng);
+        let (mut features, target) = if self.draws() || chosen.on_waveform() {
             let mut crop = seed.rng(Purpose::Crop, epoch, self.indices[i] as u64);
-            let mut clip = self.extractor.audio().draw(&sound, &mut crop);
-            chosen.waveform(&mut clip, self.extractor.sample_rate(), &mut rng);
-            self.standardized(self.extractor.features(clip))
+            let mut clip = Clip { samples: self.draw_sound(i, &mut crop)?, target: self.target(i) };
+            chosen.waveform(&mut clip, self.extractor.sample_rate(), self, &mut rng)?;
+            (self.standardized(self.extractor.features(clip.samples)), clip.target)
         } else {
-            self.features(i)?
+            (self.features(i)?, self.target(i))
         };
         chosen.spectrogram(&mut features, &mut rng);
-        Ok(features)
+        Ok((features, target))
+    }
+
+    fn augments(&self, visit: usize) -> bool {
+        !self.untouched_half || visit >= self.len()
+    }
+
+    /// Samples of the `i`-th clip at the front end's rate and length; where `audio.longer` draws, of a part drawn from `rng`.
+    ///
+    /// # Errors
+    /// [`Error::Audio`] naming the file, when it cannot be decoded.
+    fn draw_sound(&self, i: usize, rng: &mut ChaCha8Rng) -> Result<Vec<f32>, Error> {
+        let sound = if self.draws() { self.sound(i)? } else { self.decode(i)? };
+        Ok(self.extractor.audio().draw(&sound, rng))
     }
 
     /// The clips at `positions`, stacked in that order; decoded in parallel.
@@ -185,44 +272,46 @@ impl ClipSet {
     /// # Errors
     /// That of the first clip, in the order of `positions`, that cannot be used.
     pub fn batch(&self, positions: &[usize]) -> Result<Batch, Error> {
-        self.stack(positions, |_, i| self.features(i))
+        self.stack(positions, |_, i| Ok((self.features(i)?, self.target(i))))
     }
 
-    /// As [`ClipSet::batch`], with [`ClipSet::drawn_features`] and then mixed with one another where augmentations do
-    /// that. `place` is that of the first clip in the order of the epoch.
+    /// [`ClipSet::drawn_clip`] for each of `visits`, stacked in that order and then mixed with one another where
+    /// augmentations do that. `place` is that of the first one in the order of the epoch.
     ///
     /// # Errors
     /// As [`ClipSet::batch`].
     pub fn drawn_batch(
         &self,
-        positions: &[usize],
+        visits: &[usize],
         seed: Seed,
         epoch: u64,
         place: usize,
     ) -> Result<Batch, Error> {
-        let mut batch = self.stack(positions, |row, i| self.drawn_features(i, seed, epoch, place + row))?;
+        let draw = |row, visit| self.drawn_clip(visit, seed, epoch, place + row);
+        let Batch { mut inputs, mut targets, shape, .. } = self.stack(visits, draw)?;
+        let augmented: Vec<bool> = visits.iter().map(|&visit| self.augments(visit)).collect();
         let mut rng = seed.rng(Purpose::MixClips, epoch, place as u64);
-        augment::mix(&self.augmentations, &mut batch.inputs, &mut batch.targets, batch.shape, &mut rng);
-        Ok(batch)
+        augment::mix(&self.augmentations, &mut inputs, &mut targets, shape, &augmented, &mut rng);
+        let clips = visits.iter().map(|visit| visit % self.len()).collect();
+        Ok(Batch { clips, inputs, targets, shape })
     }
 
+    /// `clip(row, i)` for each `i` of `clips`, in parallel.
     fn stack(
         &self,
-        positions: &[usize],
-        features: impl Fn(usize, usize) -> Result<Features, Error> + Sync,
+        clips: &[usize],
+        clip: impl Fn(usize, usize) -> Result<(Features, Vec<f32>), Error> + Sync,
     ) -> Result<Batch, Error> {
         let FeatureShape { bins, frames } = self.shape();
-        let features: Vec<_> = positions.par_iter().enumerate().map(|(row, &i)| features(row, i)).collect();
-        let mut inputs = Vec::with_capacity(positions.len() * bins * frames);
-        for features in features {
-            inputs.extend_from_slice(&features?.values);
+        let rows: Vec<_> = clips.par_iter().enumerate().map(|(row, &i)| clip(row, i)).collect();
+        let mut inputs = Vec::with_capacity(clips.len() * bins * frames);
+        let mut targets = Vec::with_capacity(clips.len() * self.num_classes);
+        for row in rows {
+            let (features, target) = row?;
+            inputs.extend_from_slice(&features.values);
+            targets.extend_from_slice(&target);
         }
-        Ok(Batch {
-            clips: positions.to_vec(),
-            inputs,
-            targets: positions.iter().flat_map(|&i| self.target(i)).collect(),
-            shape: [positions.len(), bins, frames],
-        })
+        Ok(Batch { clips: clips.to_vec(), inputs, targets, shape: [clips.len(), bins, frames] })
     }
 
     /// One mean and one standard deviation over all values of all clips before standardisation, of the parts that are
@@ -289,7 +378,10 @@ impl ClipSet {
     }
 
     /// The whole recording without its silence, for draws.
-    fn sound(&self, i: usize) -> Result<Vec<f32>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Audio`] naming the file, when it cannot be decoded.
+    pub(super) fn sound(&self, i: usize) -> Result<Vec<f32>, Error> {
         let one_row = |samples: Vec<f32>| Features {
             shape: FeatureShape { bins: 1, frames: samples.len() },
             values: samples,
@@ -319,6 +411,26 @@ impl ClipSet {
     fn decode(&self, i: usize) -> Result<Vec<f32>, Error> {
         let waveform = self.manifest.load(self.entry(i), self.extractor.sample_rate())?;
         Ok(self.extractor.audio().without_silence(&waveform.samples).into_owned())
+    }
+}
+
+/// Clips in which training finds others to mix in: those of the same set.
+impl Sounds for ClipSet {
+    type Error = Error;
+
+    fn background(&self, from: &Backdrop, rng: &mut ChaCha8Rng) -> Result<Option<Vec<f32>>, Error> {
+        self.backgrounds.draw(from, rng)
+    }
+
+    fn other(&self, target: &[f32], rng: &mut ChaCha8Rng) -> Result<Option<Clip>, Error> {
+        for _ in 0..MOST_TRIES {
+            let i = rng.random_range(0..self.len());
+            let other = self.target(i);
+            if other != target {
+                return Ok(Some(Clip { samples: self.draw_sound(i, rng)?, target: other }));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -58,9 +58,17 @@ impl ClipLoader {
         &self.set
     }
 
+    /// Clips in an epoch.
+    pub fn visits(&self) -> usize {
+        match self.order {
+            Order::Sequential => self.set.len(),
+            Order::Shuffled(_) | Order::Balanced(_) => self.set.visits(),
+        }
+    }
+
     /// Batches in an epoch.
     pub fn num_batches(&self) -> usize {
-        self.set.len().div_ceil(self.batch_size)
+        self.visits().div_ceil(self.batch_size)
     }
 
     /// The batches of epoch `epoch`, from batch `first_batch` on (0: all of them), which a background thread
@@ -73,9 +81,9 @@ impl ClipLoader {
         Epoch { receiver: Some(receiver), worker: Some(worker), waited: Duration::ZERO }
     }
 
-    /// Positions in the set in the order of visit.
+    /// Positions in the set in the order of visit; see [`ClipSet::visits`].
     fn positions(&self, epoch: u64) -> Vec<usize> {
-        let mut positions: Vec<usize> = (0..self.set.len()).collect();
+        let mut positions: Vec<usize> = (0..self.visits()).collect();
         match self.order {
             Order::Sequential => {}
             Order::Shuffled(seed) => positions.shuffle(&mut seed.rng(Purpose::Order, epoch, 0)),
@@ -85,6 +93,7 @@ impl ClipLoader {
     }
 
     fn balanced(&self, seed: Seed, epoch: u64) -> Vec<usize> {
+        let halves = (0..self.visits()).step_by(self.set.len().max(1));
         let mut turns: Vec<Turns> = self
             .set
             .clips_of_classes()
@@ -92,16 +101,16 @@ impl ClipLoader {
             .enumerate()
             .filter(|(_, clips)| !clips.is_empty())
             .map(|(class, clips)| Turns {
-                clips,
+                clips: halves.clone().flat_map(|half| clips.iter().map(move |clip| half + clip)).collect(),
                 next: 0,
                 rng: seed.rng(Purpose::Order, epoch, 1 + class as u64),
             })
             .collect();
         let mut rng = seed.rng(Purpose::Order, epoch, 0);
-        let mut positions = Vec::with_capacity(self.set.len());
-        while positions.len() < self.set.len() && !turns.is_empty() {
+        let mut positions = Vec::with_capacity(self.visits());
+        while positions.len() < self.visits() && !turns.is_empty() {
             turns.shuffle(&mut rng);
-            let room = self.set.len() - positions.len();
+            let room = self.visits() - positions.len();
             positions.extend(turns.iter_mut().take(room).map(Turns::take));
         }
         positions

@@ -4,6 +4,7 @@
 //! [`SplitConfig`] divides it, [`ClipSet`] turns its clips into features and targets, and [`ClipLoader`] into batches:
 //! ordered, in parallel, the same for any number of threads.
 
+mod backgrounds;
 mod batch;
 mod cache;
 mod clips;
@@ -21,6 +22,7 @@ mod sound;
 mod split;
 pub mod synth;
 
+pub use backgrounds::Backgrounds;
 pub use batch::Batch;
 pub use cache::FeatureCache;
 pub use clips::{BadClip, Checked, ClipSet};

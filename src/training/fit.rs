@@ -148,7 +148,7 @@ impl Fit<'_> {
     fn clips_of_update(&self, batch: usize) -> usize {
         let size = self.config.batch_size * self.config.accumulate;
         let first = batch / self.config.accumulate * size;
-        size.min(self.train.set().len() - first)
+        size.min(self.train.visits() - first)
     }
 
     /// One step of the optimiser.

@@ -155,6 +155,10 @@ pub struct TrainingConfig {
     /// In which order training visits the clips. Default `shuffled`.
     #[serde(skip_serializing_if = "Sampler::is_shuffled")]
     pub sampler: Sampler,
+    /// Whether every epoch visits each clip twice, as it is and augmented: the augmented half is added to the untouched one.
+    /// Default false: once, augmented.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub untouched_half: bool,
     /// How gradients change the weights. Default `adam`.
     #[serde(deserialize_with = "config::name_or_table")]
     pub optimizer: Optimizer,
@@ -216,6 +220,7 @@ impl Default for TrainingConfig {
             batch_size: 32,
             accumulate: 1,
             sampler: Sampler::Shuffled,
+            untouched_half: false,
             optimizer: Optimizer::default(),
             learning_rate: 1e-3,
             schedule: Schedule::default(),
@@ -375,6 +380,11 @@ impl Recipe {
         self.training.validate(self.task)?;
         let extractor = Extractor::new(&self.audio, &self.features)?;
         augment::validate(&self.augment, self.task, &extractor)?;
+        if self.training.untouched_half && self.augment.is_empty() {
+            let reason =
+                "nothing is augmented, so both halves would be the same; list [[augment]], or leave it out";
+            return Err(ConfigError::field("training.untouched_half", reason));
+        }
         self.frozen_stages()?;
         let features = extractor.config();
         if self.model.takes_pixels()

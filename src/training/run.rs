@@ -19,7 +19,8 @@ use crate::config::{self, ConfigError};
 use crate::dataset::mix::{Corpus, MixConfig, Mixer};
 use crate::dataset::prepare::{self, Source};
 use crate::dataset::{
-    Checked, ClipLoader, ClipSet, Entry, FeatureCache, Labels, Manifest, Order, SplitConfig, Splits,
+    Backgrounds, Checked, ClipLoader, ClipSet, Entry, FeatureCache, Labels, Manifest, Order, SplitConfig,
+    Splits,
 };
 use crate::decision::Task;
 use crate::features::{Extractor, Stats};
@@ -299,6 +300,8 @@ pub fn train(
     }
     check_writable(&run_dir)?;
     let mut starting = starting(&plan)?;
+    let augmentations = plan.iter().flat_map(|planned| &planned.recipe.augment);
+    let backgrounds = Backgrounds::of_folders(augmentations, &recipe.audio)?;
     let mut prepared = prepare(recipe, options.data.as_deref(), observer, stop)?;
     let recipe = &Recipe { split: prepared.split.clone(), ..recipe.clone() };
     let fingerprint = fingerprint(recipe, &prepared, &starting)?;
@@ -348,6 +351,7 @@ pub fn train(
         prepared: &prepared,
         cache,
         stats,
+        backgrounds,
         valid,
         run_dir: &run_dir,
         device: &device,
@@ -380,6 +384,8 @@ struct Shared<'a> {
     prepared: &'a Prepared,
     cache: Arc<FeatureCache>,
     stats: Stats,
+    /// Those of folders.
+    backgrounds: Backgrounds,
     /// Validation clips, the same in all stages.
     valid: Arc<ClipSet>,
     run_dir: &'a RunDir,
@@ -412,7 +418,8 @@ impl Shared<'_> {
         }
         let set = self.prepared.set(&clips, &self.cache)?.with_stats(self.stats);
         let objective = objective(recipe, &set, labels)?;
-        let set = Arc::new(set.with_augmentations(recipe.augment.clone()));
+        let set = set.with_augmentations(recipe.augment.clone(), self.backgrounds.clone())?;
+        let set = Arc::new(set.with_untouched_half(training.untouched_half));
         let seed = Seed(recipe.seed);
         let order = match training.sampler {
             Sampler::Shuffled => Order::Shuffled(seed),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use oido::audio::{self, AudioConfig, Limits, Longer, Shorter, SilenceRule, Source};
 use oido::augment::Augmentation;
 use oido::dataset::synth::{CityConfig, write_city};
-use oido::dataset::{Batch, Checked, ClipLoader, ClipSet, Error, FeatureCache, Manifest, Order};
+use oido::dataset::{Backgrounds, Batch, Checked, ClipLoader, ClipSet, Error, FeatureCache, Manifest, Order};
 use oido::features::{Extractor, FeatureConfig};
 use oido::seed::Seed;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -202,7 +202,7 @@ fn drawn_parts_are_new_in_every_epoch_and_nothing_but_seed_epoch_and_clip_decide
             let extractor = Arc::new(Extractor::new(&audio, &FeatureConfig::default()).unwrap());
             ClipSet::new(Arc::new(manifest.clone()), vec![7], labels, extractor, None).unwrap()
         };
-        let row = subset.drawn_features(0, Seed(42), 1, 0).unwrap().values;
+        let row = subset.drawn_clip(0, Seed(42), 1, 0).unwrap().0.values;
         let row: Vec<u32> = row.iter().map(|value| value.to_bits()).collect();
         assert_eq!(row, by_clip(&first)[&7], "the clip decides, not its place in the set");
     }
@@ -210,18 +210,15 @@ fn drawn_parts_are_new_in_every_epoch_and_nothing_but_seed_epoch_and_clip_decide
     assert_eq!(by_clip(&all(&fixed, 1, 0)), by_clip(&all(&fixed, 2, 0)));
 }
 
-fn augmentations(kinds: &[&str]) -> Vec<Augmentation> {
-    let read = |kind: &&str| toml::from_str(&format!("kind = '{kind}'\nprobability = 0.7")).unwrap();
-    kinds.iter().map(read).collect()
-}
-
-const EVERY_KIND: [&str; 18] = [
+const EVERY_KIND: [&str; 20] = [
     "gain",
     "polarity",
     "time_shift",
     "time_stretch",
     "pitch_shift",
     "noise",
+    "background",
+    "between_class",
     "reverberation",
     "equalizer",
     "telephone",
@@ -236,31 +233,32 @@ const EVERY_KIND: [&str; 18] = [
     "specmix",
 ];
 
+fn augmented(set: ClipSet, kinds: &[&str]) -> ClipSet {
+    let read = |kind: &&str| {
+        let from = if *kind == "background" { "from = { label = 'siren' }" } else { "" };
+        toml::from_str::<Augmentation>(&format!("kind = '{kind}'\nprobability = 0.7\n{from}")).unwrap()
+    };
+    set.with_augmentations(kinds.iter().map(read).collect(), Backgrounds::default()).unwrap()
+}
+
 #[test]
 fn augmentations_depend_on_seed_epoch_and_place_and_nothing_else() {
     let (_folder, manifest) = city();
     let cache = Arc::new(FeatureCache::in_memory(1 << 22));
-    for audio in [AUDIO, drawing()[0].clone()] {
+    for (audio, half) in [(AUDIO, false), (drawing()[0].clone(), true)] {
         let loader = |cache, order| {
-            let set = clips_of(&manifest, &audio, cache).with_augmentations(augmentations(&EVERY_KIND));
+            let set = augmented(clips_of(&manifest, &audio, cache), &EVERY_KIND).with_untouched_half(half);
             ClipLoader::new(Arc::new(set), 6, order)
         };
+        let cached = || loader(Some(Arc::clone(&cache)), SHUFFLED);
         let one = all(&loader(None, SHUFFLED).with_pool(pool(1)), 3, 0);
-        assert_eq!(one, all(&loader(None, SHUFFLED).with_pool(pool(4)), 3, 0));
-        for _ in 0..2 {
-            assert_eq!(
-                one,
-                all(&loader(Some(Arc::clone(&cache)), SHUFFLED), 3, 0),
-                "a cache changes nothing"
-            );
+        assert_eq!(one, all(&cached().with_pool(pool(4)), 3, 0), "threads and a cache change nothing");
+        assert_eq!(one[2..], all(&cached(), 3, 2), "resumed, from the cache");
+        for other in [all(&cached(), 4, 0), all(&loader(None, Order::Shuffled(Seed(43))), 3, 0)] {
+            let (one, other) = (by_clip(&one), by_clip(&other));
+            let changed = one.iter().filter(|(clip, row)| other[clip] != **row).count();
+            assert!(changed > 15, "{changed}");
         }
-        assert_eq!(one[2..], all(&loader(None, SHUFFLED), 3, 2), "resumed");
-        let changed = |other: &[Batch]| {
-            let (one, other) = (by_clip(&one), by_clip(other));
-            one.iter().filter(|(clip, row)| other[clip] != **row).count()
-        };
-        assert!(changed(&all(&loader(None, SHUFFLED), 4, 0)) > 15);
-        assert!(changed(&all(&loader(None, Order::Shuffled(Seed(43))), 3, 0)) > 15);
     }
 }
 
@@ -268,24 +266,50 @@ fn augmentations_depend_on_seed_epoch_and_place_and_nothing_else() {
 fn each_augmentation_reaches_training_and_none_evaluation() {
     let (_folder, manifest) = city();
     let plain = clips(&manifest, None);
-    let untouched = all(&ClipLoader::new(Arc::new(plain.clone()), 6, SHUFFLED), 1, 0);
-    let changed = |set: &ClipSet| {
-        let (mine, other) =
-            (all(&ClipLoader::new(Arc::new(set.clone()), 6, SHUFFLED), 1, 0), by_clip(&untouched));
-        by_clip(&mine).iter().filter(|(clip, row)| other[clip] != **row).count()
-    };
-    assert_eq!(changed(&plain.clone().with_augmentations(Vec::new())), 0);
+    let (values, stats, looks) = (bits(&plain), plain.stats().unwrap(), plain.check(&|_| {}).looks);
+    let untouched = by_clip(&all(&ClipLoader::new(Arc::new(plain.clone()), 6, SHUFFLED), 1, 0));
+    let cache = Arc::new(FeatureCache::in_memory(1 << 22));
     for kind in EVERY_KIND {
-        let set = plain.clone().with_augmentations(augmentations(&[kind]));
-        assert_eq!(bits(&set), bits(&plain), "{kind}");
-        assert_eq!(set.stats().unwrap(), plain.stats().unwrap(), "{kind}");
-        assert_eq!(set.check(&|_| {}).looks, plain.check(&|_| {}).looks, "{kind}");
+        let set = augmented(clips(&manifest, Some(Arc::clone(&cache))), &[kind]);
+        let mine = by_clip(&all(&ClipLoader::new(Arc::new(set.clone()), 6, SHUFFLED), 1, 0));
+        let changed = mine.iter().filter(|(clip, row)| untouched[clip] != **row).count();
         // The power does not see the sign; a gain is lost where decibels are below the loudest.
         match kind {
-            "polarity" => assert_eq!(changed(&set), 0),
-            _ => assert!((6..20).contains(&changed(&set)), "{kind}: {}", changed(&set)),
+            "polarity" => assert_eq!(changed, 0),
+            _ => assert!((6..20).contains(&changed), "{kind}: {changed}"),
         }
+        assert_eq!(bits(&set), values, "{kind}");
+        assert_eq!(set.stats().unwrap(), stats, "{kind}");
+        assert_eq!(set.check(&|_| {}).looks, looks, "{kind}");
     }
+}
+
+#[test]
+fn the_augmented_half_is_added_to_the_untouched_one() {
+    let (_folder, manifest) = city();
+    let plain = clips(&manifest, Some(Arc::new(FeatureCache::in_memory(1 << 22))));
+    let set = augmented(plain.clone(), &["spec_augment", "mixup"]).with_untouched_half(true);
+    for order in [SHUFFLED, Order::Balanced(Seed(42))] {
+        let loader = ClipLoader::new(Arc::new(set.clone()), 6, order);
+        assert_eq!((loader.visits(), loader.num_batches()), (40, 7));
+        let epoch = all(&loader, 1, 0);
+        let mut rows = BTreeMap::<usize, Vec<bool>>::new();
+        for batch in &epoch {
+            let size = batch.shape[1] * batch.shape[2];
+            for (i, clip) in batch.clips.iter().enumerate() {
+                let target = &batch.targets[i * set.num_classes()..][..set.num_classes()];
+                let same = batch.inputs[i * size..][..size] == plain.features(*clip).unwrap().values
+                    && target == plain.target(*clip);
+                rows.entry(*clip).or_default().push(same);
+            }
+        }
+        assert_eq!((epoch.len(), rows.len()), (7, 20));
+        let twice = rows.values().filter(|same| same.len() == 2 && same.contains(&true)).count();
+        assert_eq!(twice, 20, "{rows:?}");
+        let touched = rows.values().filter(|same| same.contains(&false)).count();
+        assert!(touched > 13, "{touched}: nine of ten are masked or mixed");
+    }
+    assert_eq!(ClipLoader::new(Arc::new(set), 6, Order::Sequential).num_batches(), 4);
 }
 
 #[test]

@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::audio::{self, AudioConfig, Info, Limits, Source};
-use crate::augment::{self, Augmentation, Chosen, Stage};
+use crate::augment::{self, Augmentation};
+use crate::cli::sheet::Sheet;
 use crate::cli::{Exit, Output};
 use crate::config::{self, ConfigError};
 use crate::decision::Task;
 use crate::evaluation::plots;
 use crate::features::{Extractor, FeatureConfig, Features, StatsAccumulator};
 use crate::files::write_file;
-use crate::seed::{Purpose, Seed};
+use crate::seed::Seed;
 use crate::training::Recipe;
 
 /// Arguments of `oido features`.
@@ -37,6 +38,9 @@ pub struct Args {
     /// three draws of the whole list as training makes them.
     #[arg(long, requires = "out")]
     pub augment: bool,
+    /// Another recording, which `--augment` mixes in where the recipe mixes clips.
+    #[arg(long, value_name = "FILE", requires = "augment")]
+    pub with: Option<PathBuf>,
 }
 
 /// The parts of a recipe that decide the features, and what training does to them.
@@ -65,9 +69,14 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let extractor = Extractor::new(&front_end.audio, &front_end.features)?;
     let extractor = extractor.with_stats(front_end.features.fixed_stats());
     front_end.features = extractor.config().clone();
-    if args.augment {
-        check_sheet(&front_end, out.map(|(_, format)| format))?;
-    }
+    let sheet = match args.augment {
+        true if out.is_some_and(|(_, format)| matches!(format, Format::Svg)) => {
+            let FrontEnd { augment, seed, .. } = &front_end;
+            Some(Sheet::new(augment, Seed(*seed), &extractor, args.with.as_deref())?)
+        }
+        true => anyhow::bail!("--augment draws a picture; give --out a name that ends in .svg"),
+        false => None,
+    };
     let source = Source::Path(&args.file);
     let (waveform, info) = audio::decode(&source, &Limits::default())?;
     let waveform = audio::resample(waveform, extractor.sample_rate())?;
@@ -90,12 +99,15 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     }
     if let Some((path, format)) = out {
         let content = match format {
-            Format::Svg if args.augment => {
-                sheet(&args.file, &extractor, &front_end, &waveform.samples, output)
-            }
             Format::Csv => csv(&features),
             Format::Json => to_json(&front_end, &features),
-            Format::Svg => svg(&args.file, &extractor, &front_end, &features),
+            Format::Svg => match sheet {
+                Some(sheet) => {
+                    let name = args.file.file_name().unwrap_or_default().to_string_lossy();
+                    sheet.draw(&name, &front_end.kind(), &waveform.samples, output)?
+                }
+                None => svg(&args.file, &extractor, &front_end, &features),
+            },
         };
         write_file(path, content).with_context(|| format!("{}: cannot be written", path.display()))?;
         output.say(&format!("wrote {}", path.display()));
@@ -220,60 +232,6 @@ fn svg(file: &Path, extractor: &Extractor, front_end: &FrontEnd, features: &Feat
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let title = format!("{name}: {}", front_end.kind());
     plots::spectrogram(&title, features, extractor.seconds(), extractor.row_hz().as_deref())
-}
-
-fn check_sheet(front_end: &FrontEnd, format: Option<Format>) -> anyhow::Result<()> {
-    if !matches!(format, Some(Format::Svg)) {
-        anyhow::bail!("--augment draws a picture; give --out a name that ends in .svg");
-    }
-    if front_end.augment.iter().all(|augmentation| augmentation.stage() == Stage::Batch) {
-        anyhow::bail!(
-            "--augment: the recipe's [[augment]] has nothing that changes a clip by itself; add an entry, as in \
-             --set 'augment=[{{kind=\"spec_augment\"}}]'"
-        );
-    }
-    Ok(())
-}
-
-/// Draws of the whole list on a sheet.
-const DRAWS: u64 = 3;
-
-/// Before and after.
-fn sheet(
-    file: &Path,
-    extractor: &Extractor,
-    front_end: &FrontEnd,
-    samples: &[f32],
-    output: &Output,
-) -> String {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let audio = extractor.audio();
-    let clip = audio.fit(&audio.without_silence(samples));
-    let seed = Seed(front_end.seed);
-    let features = |chosen: &Chosen, rng: &mut _| {
-        let mut clip = clip.clone();
-        chosen.waveform(&mut clip, extractor.sample_rate(), rng);
-        let mut features = extractor.features(clip);
-        chosen.spectrogram(&mut features, rng);
-        features
-    };
-    let mut panels = vec![(format!("{name}: {}", front_end.kind()), extractor.features(clip.clone()))];
-    for (i, augmentation) in (0..).zip(&front_end.augment) {
-        let kind = augmentation.kind();
-        if augmentation.stage() == Stage::Batch {
-            output.warn(&format!("{kind} mixes clips with one another and is not drawn"));
-            continue;
-        }
-        let mut rng = seed.rng(Purpose::Augment, 0, i);
-        panels.push((kind.to_owned(), features(&Chosen::only(augmentation), &mut rng)));
-    }
-    for draw in 1..=DRAWS {
-        let mut rng = seed.rng(Purpose::Augment, draw, 0);
-        let chosen = augment::choose(&front_end.augment, &mut rng);
-        panels.push((format!("draw {draw}: {chosen}"), features(&chosen, &mut rng)));
-    }
-    let title = format!("{name}: augmented");
-    plots::spectrogram_sheet(&title, &panels, extractor.seconds(), extractor.row_hz().as_deref())
 }
 
 fn rows(features: &Features) -> impl Iterator<Item = &[f32]> {
