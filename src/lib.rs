@@ -6,7 +6,7 @@
 //! ```text
 //! files, text, tables, archive, config, seed, metrics, decision
 //!    ↓
-//!  audio → features → augment → dataset → models → pretrained → training → evaluation → bundle → experiments → serve → cli
+//!  audio → features → augment → dataset → models → pretrained → training → tracking → evaluation → bundle → experiments → serve → cli
 //! ```
 //!
 //! | module | turns |
@@ -18,6 +18,7 @@
 //! | [`models`] | `[batch, bins, frames]` into logits `[batch, num_classes]` |
 //! | [`pretrained`] | published files of weights into tensors of a network |
 //! | [`training`] | a recipe into a run directory |
+//! | [`tracking`] | the epochs of a run into TensorBoard files and calls of an MLflow server |
 //! | [`evaluation`] | predictions into numbers, tables and plots |
 //! | [`bundle`] | a run into one portable, verified file, and that file into answers |
 //! | [`experiments`] | a recipe into several runs that belong together: folds, sweeps, ensembles |
@@ -43,4 +44,5 @@ pub mod seed;
 pub mod serve;
 pub mod tables;
 pub mod text;
+pub mod tracking;
 pub mod training;

@@ -45,10 +45,16 @@ pub enum Command {
     Train(commands::train::Args),
     /// Cross-validate a recipe: a run for each fold, alone or in shards, and the figures over all of them.
     Cv(commands::cv::Args),
+    /// Try all combinations of some settings: a run for each, and a table of them.
+    Sweep(commands::sweep::Args),
     /// Put several runs side by side: one table, one page.
     Compare(commands::compare::Args),
     /// Judge a run on its test (or validation) clips and write its report.
     Evaluate(commands::evaluate::Args),
+    /// Put the scores of several runs together, and judge them as one.
+    Ensemble(commands::ensemble::Args),
+    /// Write the table that a Kaggle competition takes.
+    Submit(commands::submit::Args),
     /// List the network architectures; with a name, the stages of one that can be frozen.
     Models(commands::models::Args),
     /// Bring published weights into the local store, for `[training] weights`; or list the store.
@@ -98,6 +104,9 @@ pub fn main() -> ExitCode {
         Command::Features(args) => commands::features::run(&args, &output),
         Command::Train(args) => commands::train::run(&args, &output),
         Command::Cv(args) => commands::cv::run(&args, &output),
+        Command::Sweep(args) => commands::sweep::run(&args, &output),
+        Command::Ensemble(args) => commands::ensemble::run(&args, &output),
+        Command::Submit(args) => commands::submit::run(&args, &output),
         Command::Compare(args) => commands::compare::run(&args, &output),
         Command::Evaluate(args) => commands::evaluate::run(&args, &output),
         Command::Models(args) => commands::models::run(&args, &output),

@@ -73,6 +73,7 @@ impl Observer for Progress<'_> {
                 ));
                 splits.warnings.iter().for_each(|warning| self.output.warn(warning));
             }
+            Event::Remark(remark) => self.output.warn(remark),
             Event::Started(started) => {
                 self.output.say(&format!("starting from {started}"));
                 started.warnings.iter().for_each(|warning| self.output.warn(warning));

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use serde_json::{Value, json};
 
 use super::plan::{read_json, write_json};
-use super::{Error, Figures, Kind, Member, Part, Parts, Plan, Series};
+use super::{Error, Figures, Kind, Member, Part, Parts, Plan, Planned, Series};
 use crate::config::ConfigError;
 use crate::dataset::{Folds, Fractions, Manifest, Split, SplitConfig};
 use crate::decision::Task;
@@ -42,14 +42,13 @@ pub fn cross_validation(
     recipe.validate()?;
     let member = |fold: u32| {
         let recipe = recipe.clone().with_test_fold(fold)?;
-        Ok(Member { name: format!("fold-{fold}"), recipe })
+        Ok(Member { planned: Planned { name: format!("fold-{fold}"), settings: Vec::new() }, recipe })
     };
     let folds = folds_of(&recipe.split, &manifest);
     let members: Vec<Member> = folds.into_iter().map(member).collect::<Result<_, ConfigError>>()?;
     // The test fold is what the runs differ in.
     let first = members.first().map_or(&recipe, |member| &member.recipe);
-    let names = members.iter().map(|member| member.name.clone()).collect();
-    let plan = Plan::new(Kind::CrossValidation, first, &manifest, names, command)?;
+    let plan = Plan::new(Kind::CrossValidation, first, &manifest, &members, command)?;
     Ok(Series { plan, members, part: Split::Test })
 }
 

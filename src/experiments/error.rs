@@ -23,6 +23,9 @@ pub enum Error {
     /// A run cannot be judged, or its report not be written.
     #[error(transparent)]
     Evaluation(#[from] crate::evaluation::Error),
+    /// A run cannot be packed or its network not be asked.
+    #[error(transparent)]
+    Bundle(#[from] crate::bundle::Error),
     /// The file system said no.
     #[error("{path}: {source}", path = path.display())]
     Io {
@@ -65,6 +68,7 @@ impl Error {
             Self::Config(_) => true,
             Self::Run { source, .. } => training(source),
             Self::Training(error) => training(error),
+            Self::Bundle(error) => error.is_permanent(),
             _ => false,
         }
     }

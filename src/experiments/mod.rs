@@ -6,17 +6,23 @@
 //! together from the folders by the same code, [`Parts`], so both ways give the same bytes.
 
 mod cv;
+mod ensemble;
 mod error;
 mod figures;
 mod parts;
 mod plan;
 mod series;
 mod shard;
+mod submission;
+mod sweep;
 
 pub use cv::{CrossValidation, cross_validation};
+pub use ensemble::{Ensemble, EnsembleInfo, EnsembleMember, Mean};
 pub use error::Error;
 pub use figures::Figures;
 pub use parts::{Part, Parts};
-pub use plan::{Kind, Plan, Record};
+pub use plan::{Kind, Plan, Planned, Record};
 pub use series::{Member, Series, Site, Told};
 pub use shard::Shard;
+pub use submission::{Models, Sample, Submission};
+pub use sweep::{Grid, Sweep, sweep};

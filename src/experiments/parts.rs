@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use super::plan::{Difference, Kind};
-use super::{Error, Plan, Record};
+use super::{Error, Plan, Planned, Record};
 
 /// A series that was done in one or more folders, complete.
 #[derive(Debug, Clone)]
@@ -30,8 +30,8 @@ impl Parts {
     pub fn missing(dir: &Path) -> Result<Vec<String>, Error> {
         let plan = Plan::read(dir)?;
         let all = plan.members.iter();
-        let absent = |name: &&String| Ok(find(&plan, &[dir.to_owned()], name)?.is_none());
-        all.filter_map(|name| match absent(&name) {
+        let absent = |name: &String| Ok(find(&plan, &[dir.to_owned()], name)?.is_none());
+        all.filter_map(|Planned { name, .. }| match absent(name) {
             Ok(true) => Some(Ok(name.clone())),
             Ok(false) => None,
             Err(error) => Some(Err(error)),
@@ -68,7 +68,7 @@ impl Parts {
         }
         let mut members = Vec::new();
         let mut missing = Vec::new();
-        for name in &plan.members {
+        for Planned { name, .. } in &plan.members {
             match find(&plan, dirs, name)? {
                 Some(part) => members.push(part),
                 None => missing.push(name.as_str()),

@@ -4,7 +4,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Figures};
+use super::{Error, Figures, Member};
 use crate::config::{self, ConfigError};
 use crate::dataset::{Manifest, Split};
 use crate::files::{sha256, write_file};
@@ -47,6 +47,16 @@ impl Kind {
     }
 }
 
+/// A run of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Its folder.
+    pub name: String,
+    /// What it has otherwise than the recipe, as `section.key=value`; of a sweep.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
+}
+
 /// `plan.json`: what the runs of a folder are runs of. Parts with equal plans can be put together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -66,8 +76,8 @@ pub struct Plan {
     pub clips: usize,
     /// The recipe, resolved, without the path of the data.
     pub recipe: String,
-    /// The folders of all runs, in order.
-    pub members: Vec<String>,
+    /// All runs, in order.
+    pub members: Vec<Planned>,
     /// The command that makes all of them. Two plans that differ in it alone are the same.
     pub command: String,
 }
@@ -78,7 +88,7 @@ impl Plan {
         kind: Kind,
         recipe: &Recipe,
         manifest: &Manifest,
-        members: Vec<String>,
+        members: &[Member],
         command: &str,
     ) -> Result<Self, ConfigError> {
         let mut resolved = recipe.resolved();
@@ -93,7 +103,7 @@ impl Plan {
             data_sha256: sha256(format!("{}\n{folds:?}", manifest_sha256(manifest)).as_bytes()),
             clips: manifest.entries.len(),
             recipe: resolved.to_toml()?,
-            members,
+            members: members.iter().map(|member| member.planned.clone()).collect(),
             command: command.to_owned(),
         })
     }
@@ -134,7 +144,11 @@ impl Plan {
             .or_else(|| differs("seed", self.seed.to_string(), other.seed.to_string()))
             .or_else(|| recipe_difference(&self.recipe, &other.recipe))
             .or_else(|| differs("data", self.data(), other.data()))
-            .or_else(|| differs("list of runs", self.members.join(" "), other.members.join(" ")))
+            .or_else(|| differs("list of runs", self.names(), other.names()))
+    }
+
+    fn names(&self) -> String {
+        self.members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(" ")
     }
 
     fn data(&self) -> String {
@@ -195,6 +209,8 @@ pub struct Record {
     pub leaking: bool,
     /// What the reader of a figure must know.
     pub warnings: Vec<String>,
+    /// Of that epoch, what it was chosen by.
+    pub monitored: Option<f64>,
     /// What it reached.
     pub figures: Figures,
     /// sha256 of its `predictions.csv`.

@@ -1,13 +1,17 @@
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::plan::{Difference, read_json};
-use super::{Error, Figures, Plan, Record, Shard};
+use super::{Error, Figures, Plan, Planned, Record, Shard};
+use crate::config::ConfigError;
 use crate::dataset::{self, Split};
 use crate::evaluation::evaluate_run;
-use crate::files::{FolderLock, sha256_of};
+use crate::files::{FolderLock, is_unfinished, sha256_of};
+use crate::tracking::{self, Trackers};
 use crate::training::fit::Ended;
-use crate::training::{self, Observer, Recipe, RunDir, RunInfo, RunOptions};
+use crate::training::recipe::Monitor;
+use crate::training::{self, Observer, Recipe, RunDir, RunInfo, RunOptions, results};
 
 /// Runs that belong together, in one folder.
 #[derive(Debug, Clone)]
@@ -23,8 +27,8 @@ pub struct Series {
 /// One of the runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
-    /// Its folder.
-    pub name: String,
+    /// Its folder and settings.
+    pub planned: Planned,
     /// What it trains.
     pub recipe: Recipe,
 }
@@ -42,6 +46,15 @@ pub struct Site {
     pub cache: Option<PathBuf>,
     /// The command that was typed.
     pub command: String,
+    /// Who follows each run.
+    pub trackers: Trackers,
+}
+
+/// What the best epoch of a recipe is chosen by: in its last stage, whose weights are kept.
+pub(super) fn monitor_of(recipe: &Recipe) -> Result<Monitor, ConfigError> {
+    let plan = recipe.plan()?;
+    let last = plan.last().map_or(recipe, |planned| &planned.recipe);
+    Ok(last.training.monitor.unwrap_or(Monitor::of(recipe.task)))
 }
 
 /// What a series tells while it goes on.
@@ -75,12 +88,12 @@ impl Series {
         self.take(&site.dir)?;
         let mine = self.members.iter().enumerate().filter(|(i, _)| shard.does(*i));
         for (_, member) in mine {
-            let dir = site.dir.join(&member.name);
+            let dir = site.dir.join(&member.planned.name);
             if let Some(record) = self.finished(&dir)? {
                 tell(Told::Finished { record: &record, before: true });
                 continue;
             }
-            tell(Told::Begins(&member.name));
+            tell(Told::Begins(&member.planned.name));
             let Some(record) = self.make(member, site, observer, stop)? else { return Ok(false) };
             tell(Told::Finished { record: &record, before: false });
         }
@@ -89,8 +102,9 @@ impl Series {
 
     /// Begins the folder, or checks that it is this series that was begun in it.
     fn take(&self, dir: &Path) -> Result<(), Error> {
-        let is_empty = std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
-        if is_empty {
+        // Another shard may be writing the same plan at this moment.
+        let counts = |entry: std::io::Result<DirEntry>| entry.is_ok_and(|e| !is_unfinished(&e.file_name()));
+        if !std::fs::read_dir(dir).is_ok_and(|mut entries| entries.any(counts)) {
             return self.plan.write(dir);
         }
         if let Some(Difference { what, ours, theirs }) = self.plan.difference(&Plan::read(dir)?) {
@@ -120,7 +134,8 @@ impl Series {
         observer: &dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Option<Record>, Error> {
-        let out = site.dir.join(&member.name);
+        let name = &member.planned.name;
+        let out = site.dir.join(name);
         std::fs::create_dir_all(&out).map_err(Error::io(&out))?;
         let Some(_lock) = FolderLock::take(&out) else {
             return Err(Error::folder(
@@ -136,23 +151,25 @@ impl Series {
             cache: site.cache.clone(),
             command: site.command.clone(),
         };
-        match training::train(&member.recipe, &options, observer, stop) {
+        match tracking::train(&member.recipe, &options, &site.trackers, observer, stop) {
             Err(training::Error::Dataset(dataset::Error::Stopped)) => return Ok(None),
-            Err(source) => return Err(Error::Run { member: member.name.clone(), source }),
+            Err(source) => return Err(Error::Run { member: name.clone(), source }),
             Ok(outcome) if outcome.ended == Ended::Interrupted => return Ok(None),
             Ok(_) => {}
         }
         let run = RunDir::new(out);
         evaluate_run(&run, Some(self.part), &site.device)?;
-        self.record(&member.name, &run).map(Some)
+        self.record(member, &run).map(Some)
     }
 
-    fn record(&self, name: &str, run: &RunDir) -> Result<Record, Error> {
+    fn record(&self, member: &Member, run: &RunDir) -> Result<Record, Error> {
         let info: RunInfo = read_json(&run.info())?;
+        let rows = results::read(&run.results()).map_err(training::Error::from)?;
+        let best = rows.iter().find(|row| row.epoch == info.best_epoch);
         let predictions = run.path().join("predictions.csv");
         let record = Record {
             format: Record::FORMAT,
-            name: name.to_owned(),
+            name: member.planned.name.clone(),
             plan_sha256: self.plan.sha256()?,
             part: self.part,
             clips: info.clips,
@@ -163,6 +180,9 @@ impl Series {
             protocol: info.protocol,
             leaking: info.leaking,
             warnings: info.warnings,
+            monitored: best
+                .map(|row| monitor_of(&member.recipe).map(|monitor| monitor.value(row)))
+                .transpose()?,
             figures: Figures::read(run.path())?,
             predictions_sha256: sha256_of(&predictions).map_err(Error::io(predictions))?,
         };

@@ -40,6 +40,8 @@ pub enum Event<'a> {
         /// Clips trained on a second in this epoch, as far as this process ran it.
         clips_per_second: f64,
     },
+    /// Something beside the run failed, which goes on.
+    Remark(&'a str),
     /// An epoch ended.
     Epoch {
         /// Its figures.

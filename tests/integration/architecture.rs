@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module may use what stands before it.
-const LINE: [&str; 20] = [
+const LINE: [&str; 21] = [
     "files",
     "text",
     "tables",
@@ -20,6 +20,7 @@ const LINE: [&str; 20] = [
     "models",
     "pretrained",
     "training",
+    "tracking",
     "evaluation",
     "bundle",
     "experiments",

@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod compare;
 pub mod cv;
+pub mod ensemble;
 pub mod evaluate;
 pub mod features;
 pub mod fetch;
@@ -15,4 +16,7 @@ pub mod prepare;
 pub mod quickstart;
 pub mod series;
 pub mod serve;
+pub mod submit;
+pub mod sweep;
+pub mod tracking;
 pub mod train;

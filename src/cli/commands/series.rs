@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use serde_json::json;
 
+use super::tracking::TrackingArgs;
 use super::train::{command_line, command_words};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::Progress;
@@ -36,6 +37,9 @@ pub struct SeriesArgs {
     /// Folder that keeps features between runs [default: in memory, for each run anew].
     #[arg(long)]
     pub cache: Option<PathBuf>,
+    /// Who follows each run.
+    #[command(flatten)]
+    pub tracking: TrackingArgs,
 }
 
 /// Arguments of `merge`.
@@ -73,14 +77,14 @@ impl SeriesArgs {
     /// The command that makes the whole series, wherever and in whatever shards: what was typed, without those.
     pub fn whole_command(&self) -> String {
         let mut words = command_words();
-        for flag in ["--out", "--shard", "--device", "--cache"] {
+        for flag in ["--out", "--shard", "--device", "--cache", "--mlflow", "--mlflow-experiment"] {
             let given = format!("{flag}=");
             words.retain(|word| !word.starts_with(&given));
             if let Some(at) = words.iter().position(|word| word == flag) {
                 words.drain(at..(at + 2).min(words.len()));
             }
         }
-        words.retain(|word| !["--json", "--quiet", "-q"].contains(&word.as_str()));
+        words.retain(|word| !["--json", "--quiet", "-q", "--tensorboard"].contains(&word.as_str()));
         words.join(" ")
     }
 
@@ -100,6 +104,7 @@ impl SeriesArgs {
             device: self.device.clone(),
             cache: self.cache.clone(),
             command: command_line(),
+            trackers: self.tracking.trackers()?,
         };
         let tell = |told: Told| tell(&told, &dir, output);
         let progress = Progress::new(output);

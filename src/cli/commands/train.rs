@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::tracking::TrackingArgs;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::Progress;
 use crate::cli::{Exit, Output};
@@ -10,6 +11,7 @@ use crate::dataset;
 use crate::evaluation;
 use crate::features::Extractor;
 use crate::models;
+use crate::tracking;
 use crate::training::fit::Ended;
 use crate::training::{self, Event, Observer, Recipe, RunDir, RunOptions, StageInfo};
 
@@ -42,6 +44,9 @@ pub struct Args {
     /// Check everything that can be checked without training, and say what would be done.
     #[arg(long)]
     pub dry_run: bool,
+    /// Who follows the run.
+    #[command(flatten)]
+    pub tracking: TrackingArgs,
 }
 
 /// Runs `oido train`.
@@ -66,6 +71,7 @@ fn train(
     args: &Args,
     output: &Output,
 ) -> anyhow::Result<Exit> {
+    let trackers = args.tracking.trackers()?;
     let interrupt = Interrupt::install()?;
     let options = RunOptions {
         data: data.map(Path::to_owned),
@@ -75,7 +81,8 @@ fn train(
         cache: args.cache.clone(),
         command: command_line(),
     };
-    let outcome = match training::train(recipe, &options, &Progress::new(output), interrupt.flag()) {
+    let outcome = match tracking::train(recipe, &options, &trackers, &Progress::new(output), interrupt.flag())
+    {
         Err(training::Error::Dataset(dataset::Error::Stopped)) => {
             output.say("stopped before training began");
             return Ok(Exit::Interrupted(interrupt.exit_code()));

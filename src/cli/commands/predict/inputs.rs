@@ -62,10 +62,7 @@ pub(super) fn collect(named: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
         if path.as_os_str() == "-" {
             inputs.push(stdin()?);
         } else if path.is_dir() {
-            let mut files = Vec::new();
-            search(path, &mut files).with_context(|| format!("cannot list {}", path.display()))?;
-            files.sort();
-            inputs.extend(files.into_iter().map(Input::file));
+            inputs.extend(recordings(path)?.into_iter().map(Input::file));
         } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv")) && path.is_file() {
             inputs.extend(manifest(path).with_context(|| format!("cannot read {}", path.display()))?);
         } else {
@@ -76,6 +73,14 @@ pub(super) fn collect(named: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
         bail!("no recordings found; folders are searched for {}", EXTENSIONS.join(", "));
     }
     Ok(inputs)
+}
+
+/// The recordings in a folder, sorted by path.
+pub(in crate::cli::commands) fn recordings(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    search(folder, &mut files).with_context(|| format!("cannot list {}", folder.display()))?;
+    files.sort();
+    Ok(files)
 }
 
 fn stdin() -> anyhow::Result<Input> {

@@ -1,6 +1,6 @@
 //! `oido predict`: recordings → labels.
 
-mod inputs;
+pub(super) mod inputs;
 mod rows;
 
 use std::io::Write;
