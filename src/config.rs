@@ -51,6 +51,19 @@ pub fn within(section: &str, error: ConfigError) -> ConfigError {
     }
 }
 
+/// Puts the values of `over` into `base`, section by section and key by key. A section that says its `name`, `kind` or
+/// `protocol` takes the place of the whole section, as other keys belong to it; so does every list.
+pub fn overlay(base: &mut Table, over: Table) {
+    let is_another =
+        |section: &Table| ["name", "kind", "protocol"].iter().any(|key| section.contains_key(*key));
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) if !is_another(&new) => overlay(old, new),
+            (_, value) => _ = base.insert(key, value),
+        }
+    }
+}
+
 /// What two configurations have otherwise: `section.key = 1, now 2`, in the order of the first. Tables of a list are named by
 /// their `name`.
 pub fn differences(old: &Table, new: &Table) -> Vec<String> {
@@ -95,9 +108,23 @@ pub fn parse<T: DeserializeOwned>(text: &str, sets: &[String], origin: &str) -> 
     if sets.is_empty() {
         return toml::from_str(text).map_err(|error| at_its_line(text, &error, origin));
     }
-    let mut table: Table = text.parse().map_err(|error| at_its_line(text, &error, origin))?;
+    assemble(table(text, origin)?, sets, origin)
+}
+
+/// The TOML text `text` as a table; `origin` names it in errors.
+pub fn table(text: &str, origin: &str) -> Result<Table, ConfigError> {
+    text.parse().map_err(|error| at_its_line(text, &error, origin))
+}
+
+/// As [`parse`], from a table that is no longer that of one text.
+pub fn assemble<T: DeserializeOwned>(
+    mut table: Table,
+    sets: &[String],
+    origin: &str,
+) -> Result<T, ConfigError> {
     sets.iter().try_for_each(|assignment| apply_set(&mut table, assignment))?;
-    let origin = format!("{origin} with --set {}", sets.join(" --set "));
+    let sets: Vec<String> = sets.iter().map(|set| format!(" with --set {set}")).collect();
+    let origin = format!("{origin}{}", sets.join(""));
     // Through text once more, so that the error can show the offending value; it has no line of its own.
     let merged = toml::to_string(&table)
         .map_err(|error| ConfigError::Parse { origin: origin.clone(), message: error.to_string() })?;
@@ -107,23 +134,9 @@ pub fn parse<T: DeserializeOwned>(text: &str, sets: &[String], origin: &str) -> 
     })
 }
 
-/// The values of a TOML text as TOML, by their full names, `section.key`.
+/// The values of a TOML text as TOML, by their full names, `section.key`; tables of a list are named by their `name`.
 pub fn flatten(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
-    fn walk(prefix: &str, table: &Table, flat: &mut BTreeMap<String, String>) {
-        for (key, value) in table {
-            let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-            match value {
-                Value::Table(table) => walk(&name, table, flat),
-                value => {
-                    flat.insert(name, value.to_string());
-                }
-            }
-        }
-    }
-    let parse = |error: toml::de::Error| at_its_line(text, &error, "the text");
-    let mut flat = BTreeMap::new();
-    walk("", &text.parse().map_err(parse)?, &mut flat);
-    Ok(flat)
+    Ok(leaves(&table(text, "the text")?))
 }
 
 /// Reads a type that is told apart by its `name` (`#[serde(tag = "name")]`) also from the name alone: `"sgd"` is

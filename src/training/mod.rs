@@ -4,6 +4,7 @@
 //! batches, meant to be read in one sitting. A run that is stopped, or killed, goes on from its last checkpoint
 //! to the same bytes ([`checkpoint`]): data order, dropout and initial weights are pure functions of the seed.
 
+mod built_in;
 pub mod checkpoint;
 mod error;
 pub mod fit;
@@ -22,6 +23,7 @@ mod score;
 pub mod stages;
 mod tensors;
 
+pub use built_in::BUILT_IN;
 pub use error::Error;
 pub use observer::{Event, Observer};
 pub use recipe::{DataConfig, Recipe, TrainingConfig};

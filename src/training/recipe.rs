@@ -1,8 +1,11 @@
 //! What one experiment is: a TOML file with a section for each step of the pipeline.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
 use crate::audio::AudioConfig;
 use crate::augment::{self, Augmentation};
@@ -12,8 +15,10 @@ use crate::dataset::prepare::Source;
 use crate::dataset::{Filter, SplitConfig};
 use crate::decision::{DecisionConfig, Task};
 use crate::features::{Extractor, FeatureConfig, Scale, Standardize};
+use crate::files;
 use crate::models::{ModelConfig, Precision, Stage};
 
+use super::built_in::BUILT_IN;
 use super::loss::{ClassWeights, Loss};
 use super::optimizer::Optimizer;
 use super::per_parameter::GradientClipping;
@@ -59,35 +64,6 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<TrainingStage>,
 }
-
-/// Recipes inside the program, by name: those of `recipes/`.
-pub const BUILT_IN: &[(&str, &str)] = &[
-    ("quickstart/cnn", include_str!("../../recipes/quickstart/cnn.toml")),
-    ("quickstart/dense", include_str!("../../recipes/quickstart/dense.toml")),
-    ("urbansound8k/dense", include_str!("../../recipes/urbansound8k/dense.toml")),
-    ("urbansound8k/cnn", include_str!("../../recipes/urbansound8k/cnn.toml")),
-    ("urbansound8k/cnn_shuffled", include_str!("../../recipes/urbansound8k/cnn_shuffled.toml")),
-    ("urbansound8k/lstm", include_str!("../../recipes/urbansound8k/lstm.toml")),
-    ("urbansound8k/crnn", include_str!("../../recipes/urbansound8k/crnn.toml")),
-    ("fsdkaggle2019/simple", include_str!("../../recipes/fsdkaggle2019/simple.toml")),
-    ("esc50/ast", include_str!("../../recipes/esc50/ast.toml")),
-    ("esc50/conformer", include_str!("../../recipes/esc50/conformer.toml")),
-    ("esc50/efficientnet-b3_frozen", include_str!("../../recipes/esc50/efficientnet-b3_frozen.toml")),
-    ("esc50/efficientnet-b3_tuned", include_str!("../../recipes/esc50/efficientnet-b3_tuned.toml")),
-    ("esc50/inception-v3_frozen", include_str!("../../recipes/esc50/inception-v3_frozen.toml")),
-    ("esc50/inception-v3_tuned", include_str!("../../recipes/esc50/inception-v3_tuned.toml")),
-    ("esc50/resnet50_frozen", include_str!("../../recipes/esc50/resnet50_frozen.toml")),
-    ("esc50/resnet50_tuned", include_str!("../../recipes/esc50/resnet50_tuned.toml")),
-    ("esc50/vggish", include_str!("../../recipes/esc50/vggish.toml")),
-    ("librispeech-mix/m3", include_str!("../../recipes/librispeech-mix/m3.toml")),
-    ("librispeech-mix/m5", include_str!("../../recipes/librispeech-mix/m5.toml")),
-    ("librispeech-mix/m11", include_str!("../../recipes/librispeech-mix/m11.toml")),
-    ("librispeech-mix/m18", include_str!("../../recipes/librispeech-mix/m18.toml")),
-    ("librispeech-mix/m34-res", include_str!("../../recipes/librispeech-mix/m34-res.toml")),
-    ("librispeech-mix/spec-1block", include_str!("../../recipes/librispeech-mix/spec-1block.toml")),
-    ("librispeech-mix/spec-2block", include_str!("../../recipes/librispeech-mix/spec-2block.toml")),
-    ("librispeech-mix/spec-4block", include_str!("../../recipes/librispeech-mix/spec-4block.toml")),
-];
 
 /// Settings that came later are only written out where they are used: recipes of earlier runs stay as they were.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -199,7 +175,8 @@ pub struct TrainingConfig {
     #[serde(skip_serializing_if = "is_f32")]
     pub precision: Precision,
     /// What training starts from instead of random weights: a name in the store (`oido import`), a run directory or a
-    /// `.safetensors` file of oido. Default: none.
+    /// `.safetensors` file of oido. `random` says that there are none, where the recipe (or the stage before) has some.
+    /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
     /// Early stopping: epochs without improvement before training ends; 0 never stops early. Default 10.
@@ -312,24 +289,14 @@ impl Monitor {
 impl Recipe {
     /// Reads a recipe file, applies `--set section.key=value` assignments and validates the result.
     pub fn read(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        config::read::<Self>(path, sets)?.validated()
+        let Text { text, origin, folder } = Text::read(path)?;
+        Self::assemble(&text, sets, &origin, &folder)
     }
 
     /// Reads the recipe file `path`, or, when there is no such file, the built-in recipe of that name.
     pub fn find(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        if path.exists() {
-            return Self::read(path, sets);
-        }
-        let name = path.to_string_lossy();
-        match BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
-            Some((_, text)) => Self::parse(text, sets, &name),
-            None => {
-                let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-                let reason = format!("there is no such file; built-in recipes are {}", names.join(", "));
-                let source = std::io::Error::new(std::io::ErrorKind::NotFound, reason);
-                Err(ConfigError::Read { path: path.to_owned(), source })
-            }
-        }
+        let Text { text, origin, folder } = Text::find(path)?;
+        Self::assemble(&text, sets, &origin, &folder)
     }
 
     /// The same recipe with fold `fold` reported; see [`SplitConfig::with_test_fold`].
@@ -339,12 +306,20 @@ impl Recipe {
 
     /// As [`Recipe::read`], from a text; `origin` names it in errors.
     pub fn parse(text: &str, sets: &[String], origin: &str) -> Result<Self, ConfigError> {
-        config::parse::<Self>(text, sets, origin)?.validated()
+        Self::assemble(text, sets, origin, Path::new(""))
     }
 
-    fn validated(self) -> Result<Self, ConfigError> {
-        self.validate()?;
-        Ok(self)
+    /// Puts the text over the one that it `extends`, if it does; files of that kind are looked for in `folder`.
+    fn assemble(text: &str, sets: &[String], origin: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let extends = text.parse::<Table>().is_ok_and(|table| table.contains_key(EXTENDS));
+        let recipe: Self = if extends {
+            let origin = format!("{origin} with what it extends");
+            config::assemble(whole(text, &origin, folder, 0)?, sets, &origin)?
+        } else {
+            config::parse(text, sets, origin)?
+        };
+        recipe.validate()?;
+        Ok(recipe)
     }
 
     /// The recipe as TOML, every default written out.
@@ -400,7 +375,88 @@ impl Recipe {
     }
 }
 
+/// The word for no weights of elsewhere.
+const RANDOM: &str = "random";
+/// The top-level key that names the recipe of which only the differences follow.
+const EXTENDS: &str = "extends";
+/// How many recipes may extend one another.
+const MAX_DEPTH: usize = 8;
+
+/// A recipe's text, what errors call it, and the folder where it lies.
+struct Text {
+    text: Cow<'static, str>,
+    origin: String,
+    folder: PathBuf,
+}
+
+impl Text {
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let folder = files::parent(path).to_owned();
+        Ok(Self { text: text.into(), origin: path.display().to_string(), folder })
+    }
+
+    fn find(path: &Path) -> Result<Self, ConfigError> {
+        if path.exists() {
+            return Self::read(path);
+        }
+        let name = path.to_string_lossy();
+        if let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+            return Ok(Self { text: (*text).into(), origin: name.into_owned(), folder: PathBuf::new() });
+        }
+        let folder = |name: &'static str| name.split('/').next().unwrap_or_default();
+        let near = BUILT_IN
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|known| name.starts_with(&format!("{}/", folder(known))));
+        let near: Vec<&str> = near.collect();
+        let names = if near.is_empty() {
+            let folders: BTreeSet<&str> = BUILT_IN.iter().map(|(name, _)| folder(name)).collect();
+            format!(
+                "those of {}; the name of one with a / lists it",
+                folders.into_iter().collect::<Vec<_>>().join(", ")
+            )
+        } else {
+            near.join(", ")
+        };
+        let reason = format!("there is no such file; built-in recipes are {names}");
+        let source = std::io::Error::new(std::io::ErrorKind::NotFound, reason);
+        Err(ConfigError::Read { path: path.to_owned(), source })
+    }
+}
+
+/// The text as a table, put over the recipe that it extends.
+fn whole(text: &str, origin: &str, folder: &Path, depth: usize) -> Result<Table, ConfigError> {
+    let refuse = |reason: String| Err(ConfigError::Parse { origin: origin.to_owned(), message: reason });
+    let mut own = config::table(text, origin)?;
+    let Some(extended) = own.remove(EXTENDS) else { return Ok(own) };
+    let Some(extended) = extended.as_str() else {
+        return refuse(format!(
+            "extends = {extended} is no name; give a built-in recipe or a file beside this one"
+        ));
+    };
+    if !own.contains_key("name") {
+        return refuse(format!(
+            "it has the name of {extended}, which it extends; give it a `name` of its own"
+        ));
+    }
+    if depth == MAX_DEPTH {
+        return refuse(format!("more than {MAX_DEPTH} recipes extend one another, or one extends itself"));
+    }
+    let beside = folder.join(extended);
+    let base = Text::find(if beside.is_file() { &beside } else { Path::new(extended) })?;
+    let mut table = whole(&base.text, &base.origin, &base.folder, depth + 1)?;
+    config::overlay(&mut table, own);
+    Ok(table)
+}
+
 impl TrainingConfig {
+    /// The weights of elsewhere that training starts from.
+    pub fn starting_weights(&self) -> Option<&str> {
+        self.weights.as_deref().filter(|weights| *weights != RANDOM)
+    }
+
     /// The same with the defaults that follow from the task written out.
     pub(super) fn resolved(&self, task: Task) -> Self {
         Self {
@@ -483,20 +539,42 @@ mod tests {
     }
 
     #[test]
-    fn every_recipe_of_the_folder_is_built_in_and_valid() {
-        let mut files = Vec::new();
-        for folder in std::fs::read_dir("recipes").unwrap() {
-            for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
-                let path = file.unwrap().path().with_extension("");
-                files.push(path.strip_prefix("recipes").unwrap().to_string_lossy().into_owned());
-            }
-        }
-        files.sort();
-        let mut names: Vec<_> = BUILT_IN.iter().map(|(name, _)| name.to_string()).collect();
-        names.sort();
-        assert_eq!(files, names);
-        for name in names {
-            Recipe::find(Path::new(&name), &[]).unwrap();
+    fn a_recipe_may_say_only_what_is_otherwise_than_in_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let read = |name: &str, sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+            Recipe::read(&folder.path().join(name), &sets).map_err(|e| e.to_string())
+        };
+        write("wide.toml", "extends = 'urbansound8k/cnn'\nname = 'wide'\n[model]\ndense = 512\n");
+        write("sgd.toml", "extends = 'wide.toml'\nname = 'sgd'\n[training]\noptimizer = 'sgd'\n");
+        write("crnn.toml", "extends = 'wide.toml'\nname = 'x'\n[model]\nname = 'crnn'\n");
+        let cnn = Recipe::find(Path::new("urbansound8k/cnn"), &[]).unwrap();
+        let sgd = read("sgd.toml", &["training.epochs=3"]).unwrap();
+        let model = ModelConfig::Cnn(crate::models::CnnConfig { dense: 512, ..Default::default() });
+        assert_eq!((sgd.name.as_str(), &sgd.model, sgd.training.epochs), ("sgd", &model, 3));
+        assert!(matches!(sgd.training.optimizer, Optimizer::Sgd { .. }));
+        assert_eq!((&sgd.split, &sgd.features, &sgd.decision), (&cnn.split, &cnn.features, &cnn.decision));
+        // Another network has other options: none of the first is left.
+        assert_eq!(read("crnn.toml", &[]).unwrap().model.name(), "crnn");
+        let text = sgd.to_toml().unwrap();
+        assert!(!text.contains("extends"));
+        assert_eq!(Recipe::parse(&text, &[], "run").unwrap(), sgd);
+
+        write("nameless.toml", "extends = 'wide.toml'\n");
+        write("loop.toml", "extends = 'loop.toml'\nname = 'loop'\n");
+        write("lost.toml", "extends = 'urbansound8k/cn'\nname = 'lost'\n");
+        write("number.toml", "extends = 3\nname = 'number'\n");
+        write("typo.toml", "extends = 'wide.toml'\nname = 'typo'\n[training]\nepoch = 3\n");
+        for (name, expected) in [
+            ("nameless.toml", "give it a `name` of its own"),
+            ("loop.toml", "one extends itself"),
+            ("lost.toml", "urbansound8k/cn: cannot read the configuration: there is no such file"),
+            ("number.toml", "extends = 3 is no name"),
+            ("typo.toml", "typo.toml with what it extends: `epoch = 3`: unknown field `epoch`"),
+        ] {
+            let error = read(name, &[]).unwrap_err();
+            assert!(error.contains(expected) && !error.contains(", line "), "{error}");
         }
     }
 

@@ -137,7 +137,8 @@ fn check_plan(plan: &[Planned], prepared: &Prepared) -> Result<Vec<String>, Erro
         }
     }
     let mut warnings = Vec::new();
-    if let Some(Planned { recipe, .. }) = plan.first().filter(|first| first.recipe.training.weights.is_none())
+    if let Some(Planned { recipe, .. }) =
+        plan.first().filter(|first| first.recipe.training.starting_weights().is_none())
     {
         let frozen: Vec<String> = recipe.frozen_stages()?.into_iter().map(|stage| stage.name).collect();
         if !frozen.is_empty() {
@@ -242,7 +243,7 @@ fn check_heard(seconds: f64, audio: &AudioConfig) -> Result<(), ConfigError> {
 /// The weights each stage starts from, where it names any; they must be there.
 pub fn starting(plan: &[Planned]) -> Result<Vec<Option<Starting>>, Error> {
     let find = |Planned { recipe, .. }: &Planned| {
-        let weights = recipe.training.weights.as_deref();
+        let weights = recipe.training.starting_weights();
         Ok(weights.map(|weights| Starting::find(weights, &recipe.model)).transpose()?)
     };
     plan.iter().map(find).collect()
@@ -365,11 +366,11 @@ pub fn train(
         let Some(next) = plan.get(number + 1).filter(|_| ended != Ended::Interrupted) else {
             break (ended, stage);
         };
-        learner = match &started[number + 1] {
-            Some(started) => {
-                observer.event(&Event::Started(started));
-                begin(next, starting[number + 1].take(), &prepared, &device)?.0
-            }
+        if let Some(started) = &started[number + 1] {
+            observer.event(&Event::Started(started));
+        }
+        learner = match next.recipe.training.weights {
+            Some(_) => begin(next, starting[number + 1].take(), &prepared, &device)?.0,
             None => go_on(next, &run_dir.stage_weights(&stage.name), &prepared, &device)?,
         };
         state.next_stage(stage);

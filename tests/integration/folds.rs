@@ -87,7 +87,12 @@ fn a_fold_or_recipe_that_does_not_exist_is_named_with_those_that_do() {
     fails(
         4,
         &["train", "urbansound8k/cn"],
-        "built-in recipes are quickstart/cnn, quickstart/dense, urbansound8k/",
+        "built-in recipes are urbansound8k/cnn, urbansound8k/cnn_shuffled, urbansound8k/crnn",
+    );
+    fails(
+        4,
+        &["train", "urban/cnn"],
+        "those of esc50, fsdkaggle2019, librispeech-mix, quickstart, urbansound8k",
     );
     let data = ["train", "quickstart/cnn", "--data", "manifest.csv", "--dry-run"];
     fails(4, &data, "the manifest has no folds");

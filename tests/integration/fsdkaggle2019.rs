@@ -22,10 +22,10 @@ fn vocabulary() -> Vec<String> {
 
 /// A folder with a short recording for every row of every table; the first lasts as long as the longest clip of the
 /// data set, the others as long as the shortest.
-struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    fn zenodo() -> Self {
+    pub(crate) fn zenodo() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         for (table, audio) in [
             ("train_curated", "audio_train_curated"),
@@ -53,7 +53,7 @@ impl Folder {
         folder
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 

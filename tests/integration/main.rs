@@ -26,6 +26,7 @@ mod packing;
 mod pipeline;
 mod predict;
 mod pretrained;
+mod recipes;
 mod reproducible;
 mod server;
 mod support;

@@ -26,7 +26,7 @@ fn small() -> MixConfig {
 
 /// `LibriSpeech/` with `speakers` of each sex in each subset, two recordings of 2.4 s each, every speaker with a pitch
 /// and a loudness of their own.
-fn librispeech(subsets: &[&str], speakers: usize) -> TempDir {
+pub(crate) fn librispeech(subsets: &[&str], speakers: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("LibriSpeech");
     let mut table = String::from(";ID  |SEX| SUBSET           |MINUTES| NAME\n");
@@ -60,7 +60,7 @@ fn voice(path: &Path, pitch: f32, amplitude: f32, shift: usize) {
     write_wav(path, &wave, WavFormat::Pcm16).unwrap();
 }
 
-const OFFICIAL: [&str; 3] = ["train-clean-100", "dev-clean", "test-clean"];
+pub(crate) const OFFICIAL: [&str; 3] = ["train-clean-100", "dev-clean", "test-clean"];
 
 fn mixer(root: &Path, config: &MixConfig, seed: u64) -> Result<Mixer, Error> {
     Mixer::new(Corpus::list(root, config, Seed(seed))?, &|_, _| (), &AtomicBool::new(false))

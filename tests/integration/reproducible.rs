@@ -304,37 +304,38 @@ mod stopped {
         same_run(&tones, "run", "whole");
     }
 
-    /// The moments, from 0 when training begins to 1 when it ends, are spread evenly and shifted by the clock.
-    #[test]
-    #[ignore = "a minute; run it when checkpoints or stages change"]
-    fn twenty_kills_of_one_and_of_two_stages_leave_no_trace() {
-        for stages in [&[][..], &STAGES[..]] {
-            let tones = Tones::new();
-            tones.ok(&train("whole", stages));
-            let rows = oido::training::results::read(&tones.path("whole/results.csv")).unwrap();
-            let seconds: f64 = rows.iter().map(|row| row.time).sum();
+    /// In every part of the run, somewhere within an epoch: where, the clock says.
+    fn twenty_kills(stages: &[&str]) {
+        let tones = Tones::new();
+        tones.ok(&train("whole", stages));
+        let rows = oido::training::results::read(&tones.path("whole/results.csv")).unwrap();
+        for kill in 0..20 {
+            let (run, epochs) = (format!("run{kill}"), kill * rows.len() / 20);
+            let mut child = match epochs {
+                0 => start_until(&tones, &train(&run, stages), " classes; clips: ", 1),
+                _ => start(&tones, &train(&run, stages), epochs),
+            };
             let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
-            let shift = f64::from(nanos / 1_000 % 1_000) / 1_000.0;
-            for kill in 0..20 {
-                let run = format!("run{kill}");
-                let mut child = start_until(&tones, &train(&run, stages), " classes; clips: ", 1);
-                std::thread::sleep(Duration::from_secs_f64(seconds * (f64::from(kill) + shift) / 20.0));
-                child.kill().unwrap();
-                child.wait().unwrap();
-                let saved = if tones.path(&run).join("checkpoints").exists() {
-                    checkpoints(&tones, &run)
-                } else {
-                    vec![]
-                };
-                println!(
-                    "{} stages, kill {kill}: newest checkpoint {:?}",
-                    1 + stages.len() / 2,
-                    saved.last().map(|path| path.file_name().unwrap().to_owned())
-                );
-                tones.ok(&train(&run, &[stages, &["--resume"]].concat()));
-                same_run(&tones, &run, "whole");
-            }
+            let share = f64::from(nanos / 1_000 % 1_000) / 1_000.0;
+            std::thread::sleep(Duration::from_secs_f64(rows[epochs].time * share));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            println!("killed {share} of an epoch after {epochs} epochs");
+            tones.ok(&train(&run, &[stages, &["--resume"]].concat()));
+            same_run(&tones, &run, "whole");
         }
+    }
+
+    #[test]
+    #[ignore = "minutes; for changes of checkpoints and stages"]
+    fn twenty_kills_of_one_stage_leave_no_trace() {
+        twenty_kills(&[]);
+    }
+
+    #[test]
+    #[ignore = "minutes; for changes of checkpoints and stages"]
+    fn twenty_kills_of_two_stages_leave_no_trace() {
+        twenty_kills(&STAGES);
     }
 
     #[test]
