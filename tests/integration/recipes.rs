@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use burn::tensor::{Tensor, TensorData};
 use oido::audio::{WavFormat, write_wav};
 use oido::dataset::prepare::Source;
-use oido::dataset::{ClipLoader, ClipSet, Order, Split};
+use oido::dataset::{Backgrounds, ClipLoader, ClipSet, Order, Split};
 use oido::models::device;
 use oido::training::{BUILT_IN, Planned, Prepared, Recipe, prepare, start};
 use tempfile::TempDir;
@@ -150,7 +150,7 @@ fn first_step(name: &str, planned: &Planned, prepared: &Prepared, clips: &[usize
     let Prepared { manifest, labels, extractor, .. } = prepared;
     let set =
         ClipSet::new(manifest.clone(), clips.to_vec(), labels.clone(), extractor.clone(), None).unwrap();
-    let set = set.with_augmentations(planned.recipe.augment.clone());
+    let set = set.with_augmentations(planned.recipe.augment.clone(), Backgrounds::default()).unwrap();
     let order = Order::Shuffled(oido::seed::Seed(planned.recipe.seed));
     let batch = ClipLoader::new(set.into(), 2, order).epoch(1, 0).next().unwrap();
     let batch = batch.unwrap_or_else(|e| panic!("{name}: {e}"));

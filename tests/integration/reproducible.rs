@@ -320,7 +320,6 @@ mod stopped {
             std::thread::sleep(Duration::from_secs_f64(rows[epochs].time * share));
             child.kill().unwrap();
             child.wait().unwrap();
-            println!("killed {share} of an epoch after {epochs} epochs");
             tones.ok(&train(&run, &[stages, &["--resume"]].concat()));
             same_run(&tones, &run, "whole");
         }
