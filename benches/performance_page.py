@@ -62,9 +62,9 @@ def modes_table(measured):
     for row, result in measured:
         if row.chart == "modes":
             times = {peer: seconds(line["seconds"]) for peer, line in result["peers"].items()}
-            cells = " | ".join(times.get(peer, "") for peer in [OURS, *MODES])
+            cells = " | ".join(times.get(peer, "") for peer in [OURS, f"{OURS} bf16", *MODES])
             lines.append(f"| {row.name.removeprefix('modes: ')} | {cells} |")
-    return headed("| work | oido | " + " | ".join(MODES) + " |", lines)
+    return headed("| work | oido | oido bf16 | " + " | ".join(MODES) + " |", lines)
 
 
 CHARTS = {
@@ -188,10 +188,12 @@ def page(stored, store):
         "## Commands", "",
         "```sh",
         "cargo build --release && cargo bench --no-run",
-        "python benches/performance.py                            # everything",
+        f"python benches/performance.py --recordings {' '.join(stored.get('recordings', ['FOLDER']))}    # everything",
         "python benches/performance.py --only \"train step cnn\"    # one row again",
         "```", "",
-        "| work | peer | command | measured | version of oido |", "|---|---|---|---|---|",
-        *(f"| {row.name} | {peer} | `{line['command']}` | {result['date']} | {result['commit']} |"
+        "The 1,000 recordings are the first ones of these folders by path. What the machine reached just before a row, and the load of the "
+        "minute before, tell how quiet it was.", "",
+        "| work | peer | command | measured | version of oido | reached, load |", "|---|---|---|---|---|---|",
+        *(f"| {row.name} | {peer} | `{line['command']}` | {result['date']} | {result['commit']} | {result['limit']['f32']:.0f} GFLOP/s, {result['load']:.1f} |"
           for row, result in measured for peer, line in result["peers"].items() if not row.chart), "",
     ]))  # fmt: skip

@@ -60,9 +60,10 @@ class Row:
         self.rounds = self.rounds or (2 if self.chart else None)
 
 
-def ours(arguments, threads=2):
-    command = f"{{train_step}} {arguments} --json"
-    return Contestant(OURS, command, environment={"RAYON_NUM_THREADS": str(threads)})
+def ours(arguments, threads=2, mode="f32"):
+    command = f"{{train_step}} {arguments} --json" + ("" if mode == "f32" else f" --precision {mode}")
+    peer = OURS if mode == "f32" else f"{OURS} {mode}"
+    return Contestant(peer, command, environment={"RAYON_NUM_THREADS": str(threads)})
 
 
 def torch(arguments, threads=2, mode="f32"):
@@ -110,7 +111,7 @@ def rows():
         contest = [ours("cnn --infer --batch 32", threads), onnx("cnn --batch 32", threads)]
         yield Row(f"threads: inference cnn, {threads}", contest, threads=threads, chart="threads", passes=1)
     for name, modes in MODES_OF.items():
-        contest = [ours(name), *(torch(name, mode=mode.split()[1]) for mode in modes)]
+        contest = [ours(name), ours(name, mode="bf16"), *(torch(name, mode=mode.split()[1]) for mode in modes)]
         yield Row(f"modes: train step {name}", contest, chart="modes", passes=3)
     for batch in BATCHES:
         arguments = f"cnn --batch {batch} --seconds 1"

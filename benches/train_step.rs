@@ -83,6 +83,9 @@ struct Work {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if !args.infer {
+        models::keep_memory();
+    }
     if let [name] = &args.names[..] {
         let work = Work::new(name, &args)?;
         return match &args.save {
@@ -132,11 +135,12 @@ impl Work {
         let (median, peak) = (times[times.len() / 2], peak_bytes());
         let count = self.config.count(self.input, self.classes);
         let kind = if args.infer { "inference" } else { "train step" };
+        let peer = if args.precision == Precision::F32 { "oido" } else { "oido bf16" };
         if args.json {
             println!(
                 "{}",
                 json!({
-                    "work": format!("{kind} {}", self.name), "peer": "oido", "batch": self.batch,
+                    "work": format!("{kind} {}", self.name), "peer": peer, "batch": self.batch,
                     "bins": self.input.bins, "frames": self.input.frames, "classes": self.classes,
                     "seconds": median, "min": times[0], "runs": times.len(),
                     "threads": rayon::current_num_threads(), "peak_bytes": peak, "base_bytes": base,

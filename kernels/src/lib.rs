@@ -17,6 +17,9 @@ mod precision;
 mod prepared;
 
 pub use adam::Adam;
+#[cfg(feature = "flex")]
+pub use cpu::asked_instructions;
+
 pub use layers::{
     Normalised, Step, add, add_relu, attention, avg_pool2d, batch_norm, batch_norm_relu, cat_channels,
     conv1d, conv1d_relu, conv1d_then, conv2d, conv2d_relu, conv2d_then, each, gelu, global_mean, layer_norm,
@@ -25,3 +28,16 @@ pub use layers::{
 };
 pub use precision::Precision;
 pub use prepared::Prepared;
+
+/// Has the C library keep memory for the next step of training instead of giving it back to the system: a batch and what is
+/// computed of it come again at every step, and would be got again page by page. For the first thread of a program, before
+/// there are others; it does something with glibc only.
+pub fn keep_memory() {
+    #[cfg(all(feature = "flex", target_os = "linux", target_env = "gnu"))]
+    // SAFETY: plain numbers, and the C library locks its heap while it takes them. Up to 32 MiB, the most there can be, come
+    // from the heap, of which 256 MiB may be idle at its end.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 20);
+    }
+}

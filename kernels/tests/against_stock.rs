@@ -619,3 +619,16 @@ fn adam_is_burns_to_the_bit() {
         assert_eq!(values(weights), before, "tensors that others hold stay as they are");
     }
 }
+
+/// The tests of this file once more, on the instructions of lesser processors.
+#[test]
+fn lesser_processors_agree() {
+    if std::env::var_os("OIDO_SIMD").is_some() {
+        return;
+    }
+    for level in ["avx2", "portable"] {
+        let this = std::env::current_exe().unwrap();
+        let done = std::process::Command::new(this).env("OIDO_SIMD", level).output().unwrap();
+        assert!(done.status.success(), "{level}: {}", String::from_utf8_lossy(&done.stdout));
+    }
+}

@@ -67,6 +67,12 @@ pub enum Command {
     Serve(commands::serve::Args),
 }
 
+impl Command {
+    fn trains(&self) -> bool {
+        matches!(self, Self::Quickstart(_) | Self::Train(_) | Self::Cv(_) | Self::Sweep(_))
+    }
+}
+
 /// How a command that could run ended, with its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -96,6 +102,9 @@ impl Exit {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json, cli.quiet);
+    if cli.command.trains() {
+        crate::models::keep_memory();
+    }
     let result = match cli.command {
         Command::Quickstart(args) => commands::quickstart::run(&args, &output),
         Command::Fetch(args) => commands::fetch::run(&args, &output),

@@ -15,7 +15,10 @@ pub fn device(name: &str) -> Result<Device, Error> {
     };
     match (kind, index) {
         #[cfg(feature = "flex")]
-        ("cpu", None) => Ok(Device::flex()),
+        ("cpu", None) => match oido_kernels::asked_instructions() {
+            Ok(()) => Ok(Device::flex()),
+            Err(reason) => error(reason),
+        },
         #[cfg(feature = "vulkan")]
         ("vulkan", None) => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "wgpu")]

@@ -17,6 +17,6 @@ pub enum Error {
         reason: String,
     },
     /// The precision is unknown, or not for this device or processor.
-    #[error("precision: bf16 {0}; use f32")]
+    #[error("precision: {0}; use f32")]
     Precision(String),
 }

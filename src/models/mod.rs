@@ -56,7 +56,7 @@ pub use infer::Inference;
 pub use lstm::{LstmConfig, LstmNet};
 pub use m34_res::{M34Res, M34ResConfig};
 pub use mobilenet_v2::MobileNetV2;
-pub use oido_kernels::Adam;
+pub use oido_kernels::{Adam, keep_memory};
 pub use precision::{Precision, Products};
 pub use published::{Axes, Layout, Published};
 pub use resnet50::ResNet50;

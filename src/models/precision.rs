@@ -31,10 +31,13 @@ impl Precision {
     pub fn on(self, device: &Device) -> Result<Products, Error> {
         match self {
             Self::F32 => Ok(Products::F32),
-            Self::Bf16 if !is_cpu(device) => Err(Error::Precision("is for --device cpu only".to_owned())),
+            Self::Bf16 if !is_cpu(device) => {
+                Err(Error::Precision("bf16 is for --device cpu only".to_owned()))
+            }
             Self::Bf16 if Products::Bf16.is_available() => Ok(Products::Bf16),
             Self::Bf16 => {
-                Err(Error::Precision("needs a processor with AVX-512 BF16, which this one is not".to_owned()))
+                let reason = "bf16 needs AVX-512 BF16, which this processor lacks or OIDO_SIMD switches off";
+                Err(Error::Precision(reason.to_owned()))
             }
         }
     }
@@ -47,7 +50,7 @@ impl FromStr for Precision {
         match name {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(Error::Precision("is all there is beside f32".to_owned())),
+            _ => Err(Error::Precision(format!("{name:?} is neither f32 nor bf16"))),
         }
     }
 }
@@ -60,7 +63,7 @@ mod tests {
     fn a_precision_that_cannot_be_had_is_refused() {
         assert_eq!(
             "f16".parse::<Precision>().unwrap_err().to_string(),
-            "precision: bf16 is all there is beside f32; use f32"
+            "precision: \"f16\" is neither f32 nor bf16; use f32"
         );
         let device = Device::flex();
         assert_eq!(Precision::F32.on(&device).unwrap(), Products::F32);

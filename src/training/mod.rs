@@ -28,7 +28,10 @@ pub use error::Error;
 pub use observer::{Event, Observer};
 pub use recipe::{DataConfig, Recipe, TrainingConfig};
 pub use results::EpochRow;
-pub use run::{Outcome, Prepared, RunOptions, manifest_sha256, prepare, read_data, start, starting, train};
+pub use run::{
+    Outcome, Prepared, RunOptions, check_precision, manifest_sha256, prepare, read_data, start, starting,
+    train,
+};
 pub use run_dir::RunDir;
 pub use run_info::{ClipCounts, RunInfo, StageInfo, Versions};
 pub use score::{Scored, score};

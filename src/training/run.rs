@@ -284,6 +284,11 @@ fn other_front_end(recipe: &Recipe, front_end: &[String]) -> Result<Vec<String>,
         .collect())
 }
 
+/// Refuses a plan with a `training.precision` that this device or processor does not have.
+pub fn check_precision(plan: &[Planned], device: &Device) -> Result<(), Error> {
+    Ok(plan.iter().try_for_each(|planned| planned.recipe.training.precision.on(device).map(|_| ()))?)
+}
+
 /// Trains `recipe` and fills the run directory. `stop`, once set, saves and ends the run after the current step.
 pub fn train(
     recipe: &Recipe,
@@ -293,7 +298,7 @@ pub fn train(
 ) -> Result<Outcome, Error> {
     let device = models::device(&options.device)?;
     let plan = recipe.plan()?;
-    plan.iter().try_for_each(|planned| planned.recipe.training.precision.on(&device).map(|_| ()))?;
+    check_precision(&plan, &device)?;
     let run_dir = RunDir::new(&options.out);
     let empty = std::fs::read_dir(run_dir.path()).is_ok_and(|mut entries| entries.next().is_none());
     if !options.resume && run_dir.path().exists() && !empty {

@@ -26,6 +26,19 @@ fn an_impossible_recipe_is_a_permanent_failure_that_names_the_key() {
 }
 
 #[test]
+fn instructions_that_are_not_there_are_refused() {
+    for (asked, set, expected) in [
+        ("mmx", "seed=1", "OIDO_SIMD: \"mmx\" is none of what this processor has"),
+        ("portable", "training.precision=bf16", "bf16 needs AVX-512 BF16"),
+    ] {
+        let args = ["train", "quickstart/cnn", "--dry-run", "--set", set];
+        let done = oido().env("OIDO_SIMD", asked).args(args).assert().code(2);
+        let said = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let tones = Tones::new();
     for (args, expected) in [

@@ -6,7 +6,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::{BTreeMap, VecDeque};
 use std::ptr::NonNull;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Alignment in bytes: a cache line.
 pub const ALIGN: usize = 64;
@@ -99,25 +99,11 @@ impl Memory {
     const NONE: Self = Self { start: NonNull::dangling(), bytes: 0 };
 
     fn new(bytes: usize) -> Self {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(keep_what_the_system_gave);
         let layout = layout(bytes);
         // SAFETY: the layout is not empty. All bytes are zero, so that they are numbers at all times.
         let start = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
         Self { start: start.cast(), bytes }
-    }
-}
-
-/// Burn's own tensors (a batch, what the optimiser computes) also come again at every step. glibc would give their memory back
-/// to the system each time, and get it again page by page.
-fn keep_what_the_system_gave() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: these settings may change at any time. Up to 32 MiB, the most there can be, come from the heap, of which 256
-    // MiB may be idle at its end.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 20);
     }
 }
 

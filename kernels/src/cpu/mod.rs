@@ -25,4 +25,4 @@ mod testing;
 mod tile;
 mod winograd;
 
-pub use simd::multiplies_bf16;
+pub use simd::{asked_instructions, multiplies_bf16};

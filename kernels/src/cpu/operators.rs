@@ -36,6 +36,7 @@ impl Geometry {
         let around = [top + bottom, left + right];
         std::array::from_fn(|axis| {
             let extent = (window[axis] - 1) * self.dilation[axis] + 1;
+            assert!(size[axis] + around[axis] >= extent, "a window of {extent} on a map of {}", size[axis]);
             (size[axis] + around[axis] - extent) / self.stride[axis] + 1
         })
     }

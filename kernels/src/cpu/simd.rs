@@ -16,12 +16,27 @@ pub enum Level {
 /// The best level of this processor. `OIDO_SIMD=avx2` or `portable` asks for less, to test and to compare.
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
-        let asked = std::env::var("OIDO_SIMD").unwrap_or_default();
-        available()
-            .into_iter()
-            .find(|level| asked.is_empty() || level.name() == asked)
-            .unwrap_or(Level::Portable)
+    *LEVEL.get_or_init(|| asked_level().unwrap_or(available()[0]))
+}
+
+/// Refuses an `OIDO_SIMD` that this processor does not have. (Whoever does not ask gets the best there is.)
+///
+/// # Errors
+///
+/// One sentence that says what there is.
+pub fn asked_instructions() -> Result<(), String> {
+    asked_level().map(|_| ())
+}
+
+fn asked_level() -> Result<Level, String> {
+    let asked = std::env::var("OIDO_SIMD").unwrap_or_default();
+    let levels = available();
+    levels.iter().copied().find(|level| asked.is_empty() || level.name() == asked).ok_or_else(|| {
+        let names: Vec<_> = levels.iter().map(|level| level.name()).collect();
+        format!(
+            "OIDO_SIMD: {asked:?} is none of what this processor has; use {}, or unset it",
+            names.join(", ")
+        )
     })
 }
 

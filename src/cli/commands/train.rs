@@ -107,10 +107,11 @@ fn dry_run(recipe: &Recipe, args: &Args, output: &Output) -> anyhow::Result<Exit
     output.say(&format!("the recipe is valid; features {} x {}", shape.bins, shape.frames));
     let plan = recipe.plan()?;
     let starting = training::starting(&plan)?;
+    let device = models::device(&args.device)?;
+    training::check_precision(&plan, &device)?;
     if args.data.is_some() || recipe.data.path.is_some() {
         let (progress, stop) = (Progress::new(output), AtomicBool::new(false));
         let prepared = training::prepare(recipe, args.data.as_deref(), &progress, &stop)?;
-        let device = models::device(&args.device)?;
         let classes = prepared.labels.len();
         let trainable = |recipe: &Recipe| {
             recipe.model.trainable_parameters(shape, classes, &recipe.frozen_stages()?, &device)

@@ -48,7 +48,7 @@ pub struct Args {
     /// Where the network runs: cpu, vulkan, wgpu or cuda:0.
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// Numbers that the network multiplies: f32, or bf16 on processors with AVX-512 BF16, faster and less exact.
+    /// Numbers that the network multiplies: f32, or bf16, less exact, on processors with AVX-512 BF16.
     #[arg(long, default_value = "f32")]
     pub precision: Precision,
     /// Write to this file instead of stdout.
